@@ -1,0 +1,65 @@
+//! The fingerprint of a call: equal for calls that ask for the same thing, however the model spelled it (R178). Used to
+//! recognise repetitions, to bind an approval to what was approved, and in logs in place of arguments (R210).
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// SHA-256, in hex, of the tool's name and of its arguments with sorted keys and without white space; of the raw text
+/// where the arguments are not JSON. No arguments at all are `{}` (R183).
+pub fn fingerprint(name: &str, arguments: &str) -> String {
+    let text = if arguments.trim().is_empty() { "{}" } else { arguments };
+    let mut hash = Sha256::new();
+    hash.update(name);
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) => {
+            let mut canonical = String::with_capacity(text.len());
+            write_canonical(&value, &mut canonical);
+            hash.update([0, b'j']);
+            hash.update(canonical);
+        }
+        Err(_) => {
+            hash.update([0, b'r']);
+            hash.update(text);
+        }
+    }
+    let mut hex = String::with_capacity(64);
+    for byte in hash.finalize() {
+        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+    }
+    hex
+}
+
+/// Recursion is bounded: serde_json refuses what is nested deeper than 128.
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(members) => {
+            // Sorted here because the map itself keeps the order of its text when some crate asks serde_json for it.
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(key, _)| *key);
+            out.push('{');
+            for (n, (key, value)) in members.into_iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                let _ = write!(out, "{}:", Value::from(key.as_str()));
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (n, item) in items.iter().enumerate() {
+                if n > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => {
+            let _ = write!(out, "{scalar}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The tools that exist, by name: a plain map, built once when a process starts (R77, R102).
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use domain::tool_call::{Replay, ToolCallError, ToolErrorPhase, ToolOutcome, ToolSpec};
+
+use crate::{
+    RunsOn, Tool, ToolContext,
+    arguments::{ArgumentSchema, InvalidSchema},
+    call::{CheckedCall, Execution},
+    limits,
+};
+
+/// The tools that exist. Cheap to clone; a clone that registers more tools leaves the original as it was, which is how a
+/// job gets tools of its own.
+#[derive(Debug, Clone, Default)]
+pub struct ToolRegistry {
+    tools: Arc<BTreeMap<String, RegisteredTool>>,
+}
+
+impl ToolRegistry {
+    /// A registry without tools.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a tool.
+    ///
+    /// # Errors
+    /// When its name is taken or not a name, or its schema is not a schema of an object.
+    pub fn register(&mut self, tool: impl Tool + 'static) -> Result<(), RegisterError> {
+        let spec = tool.spec();
+        if !is_name(&spec.name) {
+            return Err(RegisterError::Name(spec.name.chars().take(64).collect()));
+        }
+        if self.tools.contains_key(&spec.name) {
+            return Err(RegisterError::Taken(spec.name));
+        }
+        let schema = ArgumentSchema::compile(&spec.parameters)
+            .map_err(|source| RegisterError::Schema { name: spec.name.clone(), source })?;
+        let name = spec.name.clone();
+        let timeout = tool.timeout();
+        let registered = RegisteredTool { spec, schema, timeout, enabled: true, tool: Arc::new(tool) };
+        Arc::make_mut(&mut self.tools).insert(name, registered);
+        Ok(())
+    }
+
+    /// Removes a tool; whether there was one.
+    pub fn unregister(&mut self, name: &str) -> bool {
+        self.tools.contains_key(name) && Arc::make_mut(&mut self.tools).remove(name).is_some()
+    }
+
+    /// Switches a tool on or off (R98); whether there is one. A tool that is off is listed and never run.
+    pub fn set_enabled(&mut self, name: &str, enabled: bool) -> bool {
+        self.change(name, |tool| tool.enabled = enabled)
+    }
+
+    /// Gives a tool another time-out than its own (R45); whether there is one.
+    pub fn set_timeout(&mut self, name: &str, timeout: Duration) -> bool {
+        self.change(name, |tool| tool.timeout = timeout)
+    }
+
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut RegisteredTool)) -> bool {
+        self.tools.contains_key(name) && Arc::make_mut(&mut self.tools).get_mut(name).map(change).is_some()
+    }
+
+    /// The tool of this name.
+    pub fn get(&self, name: &str) -> Option<&RegisteredTool> {
+        self.tools.get(name)
+    }
+
+    /// Every tool, by name, those that are off included.
+    pub fn list(&self) -> impl Iterator<Item = &RegisteredTool> {
+        self.tools.values()
+    }
+
+    /// The definitions of the tools that are on, by name.
+    pub fn enabled_specs(&self) -> Vec<ToolSpec> {
+        self.list().filter(|tool| tool.enabled).map(|tool| tool.spec.clone()).collect()
+    }
+
+    /// What may be done with a call of this tool that was cut off; never again, when there is no such tool.
+    pub fn replay(&self, name: &str) -> Replay {
+        self.get(name).map_or(Replay::Never, RegisteredTool::replay)
+    }
+
+    /// Runs a call that the model asked for; `allowed` are the tools that its job names (R179). Whatever happens is an
+    /// outcome that the model can read: this neither fails nor panics, and it ends by the context's deadline.
+    pub async fn execute(&self, name: &str, arguments: &str, context: &ToolContext, allowed: &[String]) -> Execution {
+        match self.check(name, arguments, allowed) {
+            Ok(call) => call.run(context).await,
+            Err(outcome) => Execution::not_run(outcome),
+        }
+    }
+
+    /// Decides whether a call can be run, without running it.
+    ///
+    /// # Errors
+    /// With the outcome of a call that cannot be run: no such tool, not the job's, off, the caller's to run, or invalid
+    /// arguments.
+    pub fn check(&self, name: &str, arguments: &str, allowed: &[String]) -> Result<CheckedCall, ToolOutcome> {
+        let Some(registered) = self.get(name) else {
+            return Err(invalid(self.not_found(name, allowed)));
+        };
+        if !allowed.iter().any(|allowed| allowed == name) {
+            return Err(ToolOutcome::Skipped(format!("Tool `{name}` is not one of this job's tools")));
+        }
+        if !registered.enabled {
+            return Err(ToolOutcome::Skipped(format!("Tool `{name}` is switched off")));
+        }
+        if registered.runs_on() == RunsOn::Client {
+            return Err(ToolOutcome::Skipped(limits::CLIENT_ONLY.to_owned()));
+        }
+        let arguments = registered.schema.read(name, arguments).map_err(invalid)?;
+        Ok(CheckedCall::new(registered, arguments))
+    }
+
+    fn not_found(&self, name: &str, allowed: &[String]) -> String {
+        let name: String = name.chars().take(64).collect();
+        let available: Vec<&str> = self
+            .list()
+            .filter(|tool| tool.enabled && allowed.contains(&tool.spec.name))
+            .map(RegisteredTool::name)
+            .collect();
+        if available.is_empty() {
+            format!("Tool `{name}` does not exist, and this job has no tools")
+        } else {
+            format!("Tool `{name}` does not exist; available: {}", available.join(", "))
+        }
+    }
+}
+
+fn invalid(message: String) -> ToolOutcome {
+    ToolOutcome::Error(ToolCallError { phase: ToolErrorPhase::Validation, message })
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+/// A tool in the registry, with what was found out about it when it was registered.
+#[derive(Clone)]
+pub struct RegisteredTool {
+    pub(crate) tool: Arc<dyn Tool>,
+    pub(crate) timeout: Duration,
+    spec: ToolSpec,
+    schema: ArgumentSchema,
+    enabled: bool,
+}
+
+impl RegisteredTool {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Name, description and the schema of the arguments.
+    pub fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    /// What may be done with a call that was cut off.
+    pub fn replay(&self) -> Replay {
+        self.tool.replay()
+    }
+
+    /// How long a call may run.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Where it can run.
+    pub fn runs_on(&self) -> RunsOn {
+        self.tool.runs_on()
+    }
+
+    /// Whether it is on.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+}
+
+impl fmt::Debug for RegisteredTool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredTool")
+            .field("name", &self.spec.name)
+            .field("timeout", &self.timeout)
+            .field("enabled", &self.enabled)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a tool cannot be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// Its name is not a name.
+    #[error("`{0}` is not a tool's name: letters, digits, `_` and `-`, at most 64")]
+    Name(String),
+    /// There is one of its name.
+    #[error("there is a tool `{0}` already")]
+    Taken(String),
+    /// Its schema cannot be used.
+    #[error("the arguments' schema of tool `{name}` cannot be used")]
+    Schema {
+        /// The tool.
+        name: String,
+        /// What is wrong with it.
+        source: InvalidSchema,
+    },
+}
