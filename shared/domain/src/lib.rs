@@ -1,11 +1,20 @@
 //! What a job is. Pure: no IO, no clock, no randomness, no async, nothing of AWS; every rule of the protocol that can be
 //! decided from data is decided here, so that it can be tested by the million.
 //!
-//! In reading order: [`id`], [`time`], [`message`], [`tool_call`], [`usage`], [`limits`], [`lane`], [`job`], [`event`],
-//! [`retry`].
+//! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`] and [`answer`], what is said and done;
+//! [`lane`] and [`job`], where the rules are; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`] and
+//! [`limits`].
 
+pub mod answer;
+pub mod continuation;
+pub mod event;
 pub mod id;
+pub mod job;
+pub mod lane;
+pub mod limits;
 pub mod message;
+pub mod replay;
+pub mod retry;
 pub mod time;
 pub mod tool_call;
 pub mod usage;

@@ -17,7 +17,7 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// The first moment that can be written: 1970-01-01T00:00:00.000Z.
     pub const MIN: Self = Self(0);
-    const LATEST_MS: i64 = 253_402_207_200_999; // the last second that jiff has; later years would not sort as text
+    const LATEST_MS: i64 = 253_370_764_800_000; // 9999-01-01: later times would not all sort as text
 
     /// A moment from milliseconds since 1970; clamped to the years 1970 to 9999.
     pub fn from_millis(ms: i64) -> Self {

@@ -1,0 +1,341 @@
+//! The log: what happened to a job, numbered from 1 without a gap, as viewers see it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{JobId, LaneName, WriterId},
+    job::{FinishReason, JobError, Metrics, Status},
+    limits,
+    time::Timestamp,
+    tool_call::{Progress, ToolCall, ToolCallStatus, ToolErrorPhase, ToolOutcome},
+    usage::Usage,
+};
+
+/// An entry of a job's log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its place in the log, from 1.
+    pub number: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The turn that it belongs to; `None` for events of the job itself.
+    pub origin: Option<Origin>,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// Which attempt at which turn an event belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The lane.
+    pub lane: LaneName,
+    /// The turn, from 1.
+    pub turn: u32,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
+
+/// Who put an event into the log, and how many it had put before: by these a writer knows its own entry again when the
+/// answer to a put was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// The invocation.
+    pub writer: WriterId,
+    /// Its own count, from 1.
+    pub count: u64,
+}
+
+/// What happened. The closed list of the API's event types.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum EventBody {
+    /// The job was accepted.
+    #[serde(rename = "job.queued")]
+    JobQueued(JobState),
+    /// Its first turn began, or it goes on after an answer.
+    #[serde(rename = "job.running")]
+    JobRunning(JobState),
+    /// It waits for a person.
+    #[serde(rename = "job.input_required")]
+    JobInputRequired(JobState),
+    /// It ended with an answer.
+    #[serde(rename = "job.completed")]
+    JobCompleted(Box<JobSummary>),
+    /// It ended without.
+    #[serde(rename = "job.failed")]
+    JobFailed(Box<JobSummary>),
+    /// Its owner ended it.
+    #[serde(rename = "job.cancelled")]
+    JobCancelled(Box<JobSummary>),
+    /// A turn began.
+    #[serde(rename = "turn.started")]
+    TurnStarted {
+        /// The model that is asked.
+        model: String,
+    },
+    /// A turn is over.
+    #[serde(rename = "turn.completed")]
+    TurnCompleted {
+        /// The model that answered.
+        model: String,
+        /// Why it stopped.
+        finish_reason: FinishReason,
+        /// What the turn used.
+        usage: Usage,
+    },
+    /// The attempt before this one was cut off.
+    #[serde(rename = "turn.restarted")]
+    TurnRestarted {
+        /// Bytes of this lane's text that stand. Its text after them, and this turn's tool events so far, are void.
+        output_offset: u64,
+    },
+    /// Text of the answer.
+    #[serde(rename = "output.delta")]
+    OutputDelta {
+        /// The piece.
+        text: String,
+    },
+    /// Text of the model's reasoning.
+    #[serde(rename = "reasoning.delta")]
+    ReasoningDelta {
+        /// The piece.
+        text: String,
+    },
+    /// A call was seen in the model's answer.
+    #[serde(rename = "tool_call.pending")]
+    ToolCallPending(Box<ToolCallView>),
+    /// A call was started.
+    #[serde(rename = "tool_call.running")]
+    ToolCallRunning(Box<ToolCallView>),
+    /// A call has a result.
+    #[serde(rename = "tool_call.completed")]
+    ToolCallCompleted(Box<ToolCallView>),
+    /// A call failed.
+    #[serde(rename = "tool_call.error")]
+    ToolCallError(Box<ToolCallView>),
+    /// A call was not run.
+    #[serde(rename = "tool_call.skipped")]
+    ToolCallSkipped(Box<ToolCallView>),
+    /// A call was cut off: its outcome is unknown.
+    #[serde(rename = "tool_call.unknown")]
+    ToolCallUnknown(Box<ToolCallView>),
+    /// The model's provider asked for patience.
+    #[serde(rename = "model.waiting")]
+    ModelWaiting {
+        /// When it is asked again.
+        until: Timestamp,
+        /// What it said, as a stable word.
+        code: String,
+        /// The same for people.
+        message: String,
+    },
+}
+
+/// The status that a job changed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobState {
+    /// It.
+    pub status: Status,
+}
+
+/// A finished job in short.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobSummary {
+    /// How it ended.
+    pub status: Status,
+    /// Why.
+    pub finish_reason: FinishReason,
+    /// Its text, to [`limits::EVENT_OUTPUT_BYTES`].
+    pub output: String,
+    /// Whether there is more text than that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_truncated: bool,
+    /// What it used.
+    pub usage: Usage,
+    /// What it did.
+    pub metrics: Metrics,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<JobError>,
+}
+
+/// A tool call as viewers see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCallView {
+    /// Its id.
+    pub id: String,
+    /// In which lane.
+    pub lane: LaneName,
+    /// In which turn.
+    pub turn: u32,
+    /// The workflow's node, if in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+    /// The tool.
+    pub name: String,
+    /// The arguments as the model wrote them.
+    pub arguments: String,
+    /// How far it got.
+    pub status: ToolCallStatus,
+    /// Its result, to [`limits::RESULT_VIEW_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// Whether there is more of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub result_truncated: bool,
+    /// Why it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ToolErrorView>,
+    /// When it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Milliseconds between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+}
+
+/// Why a call has no result, as viewers see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolErrorView {
+    /// Where it failed, when it ran at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<ToolErrorPhase>,
+    /// What happened.
+    pub message: String,
+}
+
+/// `text` cut to at most `longest` bytes at a character's edge, and whether anything was cut.
+pub fn cut(text: &str, longest: usize) -> (String, bool) {
+    let mut end = text.len().min(longest);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    (text[..end].to_owned(), end < text.len())
+}
+
+impl ToolCallView {
+    /// A call as viewers see it; its result cut to [`limits::RESULT_VIEW_BYTES`].
+    pub fn of(call: &ToolCall) -> Self {
+        let (mut result, mut result_truncated, mut error) = (None, false, None);
+        match call.outcome() {
+            Some(ToolOutcome::Completed(text)) => {
+                let (text, truncated) = cut(text, limits::RESULT_VIEW_BYTES);
+                (result, result_truncated) = (Some(text), truncated);
+            }
+            Some(ToolOutcome::Error(failure)) => {
+                error = Some(ToolErrorView { phase: Some(failure.phase), message: failure.message.clone() });
+            }
+            Some(ToolOutcome::Skipped(reason)) => error = Some(ToolErrorView { phase: None, message: reason.clone() }),
+            Some(ToolOutcome::Unknown) => {
+                error = Some(ToolErrorView { phase: None, message: crate::tool_call::OUTCOME_UNKNOWN.to_owned() });
+            }
+            None => {}
+        }
+        let finished_at = match &call.progress {
+            Progress::Finished { at, .. } => Some(*at),
+            Progress::Started { .. } => None,
+        };
+        Self {
+            id: call.request.id.to_string(),
+            lane: call.lane.clone(),
+            turn: call.turn,
+            node_id: None,
+            name: call.request.name.clone(),
+            arguments: call.request.arguments.clone(),
+            status: call.status(),
+            result,
+            result_truncated,
+            error,
+            started_at: Some(call.started_at),
+            finished_at,
+            duration_ms: call.duration().map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// The event that tells of this call's status.
+    pub fn into_event(self) -> EventBody {
+        let view = Box::new(self);
+        match view.status {
+            ToolCallStatus::Pending => EventBody::ToolCallPending(view),
+            ToolCallStatus::Running => EventBody::ToolCallRunning(view),
+            ToolCallStatus::Completed => EventBody::ToolCallCompleted(view),
+            ToolCallStatus::Error => EventBody::ToolCallError(view),
+            ToolCallStatus::Skipped => EventBody::ToolCallSkipped(view),
+            ToolCallStatus::Unknown => EventBody::ToolCallUnknown(view),
+        }
+    }
+}
+
+impl JobSummary {
+    /// The terminal event of a job that ended so.
+    pub fn into_event(self) -> EventBody {
+        let summary = Box::new(self);
+        match summary.status {
+            Status::Completed => EventBody::JobCompleted(summary),
+            Status::Cancelled => EventBody::JobCancelled(summary),
+            _ => EventBody::JobFailed(summary),
+        }
+    }
+}
+
+impl EventBody {
+    /// The type's name, as in frames.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::JobQueued(_) => "job.queued",
+            Self::JobRunning(_) => "job.running",
+            Self::JobInputRequired(_) => "job.input_required",
+            Self::JobCompleted(_) => "job.completed",
+            Self::JobFailed(_) => "job.failed",
+            Self::JobCancelled(_) => "job.cancelled",
+            Self::TurnStarted { .. } => "turn.started",
+            Self::TurnCompleted { .. } => "turn.completed",
+            Self::TurnRestarted { .. } => "turn.restarted",
+            Self::OutputDelta { .. } => "output.delta",
+            Self::ReasoningDelta { .. } => "reasoning.delta",
+            Self::ToolCallPending(_) => "tool_call.pending",
+            Self::ToolCallRunning(_) => "tool_call.running",
+            Self::ToolCallCompleted(_) => "tool_call.completed",
+            Self::ToolCallError(_) => "tool_call.error",
+            Self::ToolCallSkipped(_) => "tool_call.skipped",
+            Self::ToolCallUnknown(_) => "tool_call.unknown",
+            Self::ModelWaiting { .. } => "model.waiting",
+        }
+    }
+
+    /// Whether it is a job's last event.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::JobCompleted(_) | Self::JobFailed(_) | Self::JobCancelled(_))
+    }
+
+    /// The call that it tells of, if it tells of one.
+    pub fn tool_call(&self) -> Option<&ToolCallView> {
+        match self {
+            Self::ToolCallPending(view)
+            | Self::ToolCallRunning(view)
+            | Self::ToolCallCompleted(view)
+            | Self::ToolCallError(view)
+            | Self::ToolCallSkipped(view)
+            | Self::ToolCallUnknown(view) => Some(view),
+            _ => None,
+        }
+    }
+}
+
+/// An event as it is shown and sent: its body with its job, time and origin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+    /// To which job.
+    pub job_id: JobId,
+    /// When.
+    pub at: Timestamp,
+    /// In which lane, turn and attempt.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}

@@ -1,0 +1,180 @@
+//! The one place where the rules of a job live: what a command does to a job as it was read, or why it does nothing.
+//!
+//! A decision is only as good as what was read: the store writes its facts under the condition that nothing has changed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Ending, Fact, FinishReason, Head, State, Status};
+use crate::{
+    id::{LaneName, WriterId},
+    lane::{Disposition, Fence, Lane, LeaseTimes, Take},
+    time::Timestamp,
+};
+
+/// A job as it was read: its head, and the lanes that matter to the command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its head.
+    pub head: Head,
+    /// Its lanes: all of them where a command ends the job.
+    pub lanes: BTreeMap<LaneName, Lane>,
+}
+
+/// What the world asks of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// A worker came with a message for a lane's turn.
+    Claim {
+        /// The lane.
+        lane: LaneName,
+        /// The message's turn.
+        turn: u32,
+        /// Whether the message was delivered before.
+        again: bool,
+        /// The invocation.
+        owner: WriterId,
+    },
+    /// The lane's worker has the model's whole answer.
+    Checkpoint {
+        /// Its lease.
+        fence: Fence,
+        /// Bytes that the answer adds to the lane's text.
+        text_bytes: u64,
+    },
+    /// The lane's worker has done a turn that another must follow.
+    Advance {
+        /// Its lease.
+        fence: Fence,
+    },
+    /// The lane's worker gives the turn back half way.
+    Yield {
+        /// Its lease.
+        fence: Fence,
+        /// How long the turn shall wait.
+        delay: Duration,
+    },
+    /// The lane's worker has the job's last answer.
+    Complete {
+        /// Its lease.
+        fence: Fence,
+        /// Messages that had been accepted when the answer's conversation was loaded.
+        inbox: u32,
+        /// Why the model stopped.
+        reason: FinishReason,
+    },
+    /// The lane's worker cannot go on.
+    Fail {
+        /// Its lease.
+        fence: Fence,
+        /// How the job ends.
+        ending: Ending,
+    },
+    /// The sweeper found that the job is past its time, or its owner cancels it: nobody's lease is asked for.
+    End {
+        /// How the job ends.
+        ending: Ending,
+    },
+    /// A message for the running job was accepted.
+    Post,
+    /// The log's last event is written.
+    LogEnded,
+    /// The event bus was told.
+    Notified,
+}
+
+/// Why a command does nothing: a normal answer, not a fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The job is over and stays as it is.
+    #[error("the job is {} already", .0.as_str())]
+    Finished(Status),
+    /// The job is not over yet.
+    #[error("the job is not over")]
+    NotFinished,
+    /// The lane cannot be claimed; the message is to be treated so.
+    #[error("the lane is not to be claimed: {0:?}")]
+    NotClaimable(Disposition),
+    /// The lease is somebody else's by now.
+    #[error("the lease on lane {0} was lost")]
+    LeaseLost(LaneName),
+    /// There is no such lane.
+    #[error("the job has no lane {0}")]
+    NoSuchLane(LaneName),
+    /// A message came in after the last answer's conversation was loaded: another turn has to read it.
+    #[error("a message came in; the job goes on")]
+    MessageWaits,
+}
+
+/// What `command` does to `job` at `now`.
+///
+/// # Errors
+/// When it does nothing, and why.
+pub fn decide(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) -> Result<Vec<Fact>, Rejected> {
+    match command {
+        Command::Claim { lane, turn, again, owner } => match job.lane(lane)?.take(*turn, *again, owner, now, times) {
+            Take::Dispose(disposition) => Err(Rejected::NotClaimable(disposition)),
+            Take::Claim(claimed) => Ok(begun(&job.head, now).into_iter().chain([Fact::Claimed(claimed)]).collect()),
+        },
+        Command::Checkpoint { fence, text_bytes } => {
+            Ok(vec![Fact::Checkpointed(job.held(fence)?.checkpointed(*text_bytes))])
+        }
+        Command::Advance { fence } => Ok(vec![Fact::Advanced(job.held(fence)?.advanced(now, times))]),
+        Command::Yield { fence, delay } => Ok(vec![Fact::Yielded(job.held(fence)?.yielded(*delay, now, times))]),
+        Command::Complete { fence, inbox, reason } => {
+            job.held(fence)?;
+            if job.head.inbox != *inbox {
+                return Err(Rejected::MessageWaits);
+            }
+            job.ended(Ending::Completed { reason: *reason }, now)
+        }
+        Command::Fail { fence, ending } => {
+            job.held(fence)?;
+            job.ended(ending.clone(), now)
+        }
+        Command::End { ending } => job.ended(ending.clone(), now),
+        Command::Post => {
+            job.unfinished()?;
+            Ok(vec![Fact::MessageAccepted])
+        }
+        Command::LogEnded | Command::Notified => match &job.head.state {
+            State::Finished { .. } if *command == Command::LogEnded => Ok(vec![Fact::LogEnded]),
+            State::Finished { .. } => Ok(vec![Fact::Notified]),
+            _ => Err(Rejected::NotFinished),
+        },
+    }
+}
+
+/// The clock of a job's deadline starts with its first claim.
+fn begun(head: &Head, now: Timestamp) -> Option<Fact> {
+    matches!(head.state, State::Queued { .. })
+        .then(|| Fact::Began { at: now, deadline_at: now + Duration::from_secs(head.deadline_seconds.into()) })
+}
+
+impl Job {
+    fn lane(&self, name: &LaneName) -> Result<&Lane, Rejected> {
+        self.lanes.get(name).ok_or_else(|| Rejected::NoSuchLane(name.clone()))
+    }
+
+    /// The lane under `fence`, if the job still runs and the fence still holds.
+    fn held(&self, fence: &Fence) -> Result<&Lane, Rejected> {
+        self.unfinished()?;
+        let lane = self.lane(&fence.lane)?;
+        if lane.open && lane.is_held_by(&fence.owner, fence.epoch) {
+            Ok(lane)
+        } else {
+            Err(Rejected::LeaseLost(fence.lane.clone()))
+        }
+    }
+
+    fn unfinished(&self) -> Result<(), Rejected> {
+        let status = self.head.status();
+        if status.is_finished() { Err(Rejected::Finished(status)) } else { Ok(()) }
+    }
+
+    /// Ending a job closes every open lane, so that no message and no worker can take one up again.
+    fn ended(&self, ending: Ending, now: Timestamp) -> Result<Vec<Fact>, Rejected> {
+        self.unfinished()?;
+        let closed = self.lanes.values().filter(|lane| lane.open).map(|lane| Fact::Closed(lane.closed()));
+        Ok(closed.chain([Fact::Finished { ending, at: now }]).collect())
+    }
+}

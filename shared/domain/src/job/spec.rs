@@ -1,0 +1,134 @@
+//! What a caller asked for: fixed when the job is accepted, and read by every turn.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{id::JobId, limits::JobLimits, message::Message, tool_call::ToolSpec};
+
+/// Which tools the model may, or must, call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolChoice {
+    /// As it sees fit.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// At least one.
+    Required,
+    /// This one.
+    Named(String),
+}
+
+/// How the model is asked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelSettings {
+    /// The model's name, as its provider knows it.
+    pub model: String,
+    /// 0 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Longest output of one turn, in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u32>,
+    /// Passed on as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Value>,
+    /// Passed on as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<Value>,
+    /// Holds for the first turn; later ones are free (R180).
+    #[serde(default)]
+    pub tool_choice: ToolChoice,
+    /// Whether the model may ask for several calls at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+}
+
+/// A tool that the job may use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ToolRef {
+    /// One that the deployment has registered.
+    Registered {
+        /// Its name.
+        name: String,
+    },
+    /// One that only the caller can run.
+    Client {
+        /// Its definition.
+        spec: ToolSpec,
+    },
+}
+
+impl ToolRef {
+    /// The name the model calls it by.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Registered { name } => name,
+            Self::Client { spec } => &spec.name,
+        }
+    }
+}
+
+/// When a conversation is shortened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CompactionThreshold {
+    /// When the model's context is nearly full.
+    Auto,
+    /// At so many tokens.
+    Tokens(u32),
+}
+
+/// How a conversation is shortened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CompactionStrategy {
+    /// Older messages become a summary.
+    Summarize,
+    /// Older messages are left out.
+    Truncate,
+}
+
+/// When and how a conversation is shortened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// When.
+    pub threshold: CompactionThreshold,
+    /// Messages at the end that stay as they are.
+    pub preserve_recent: u32,
+    /// How.
+    pub strategy: CompactionStrategy,
+}
+
+/// The caller's own notes on a job: at most 16, keys to 64 characters, values to 512.
+pub type Metadata = BTreeMap<String, String>;
+
+/// What a caller asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The conversation so far, standing orders first; never empty.
+    pub messages: Vec<Message>,
+    /// How the model is asked.
+    pub settings: ModelSettings,
+    /// What it may call.
+    #[serde(default)]
+    pub tools: Vec<ToolRef>,
+    /// What it may use.
+    pub limits: JobLimits,
+    /// The caller's notes.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// The job whose conversation this one goes on from; its messages are in `messages` already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_job: Option<JobId>,
+    /// How a long conversation is shortened; `None`: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Compaction>,
+}

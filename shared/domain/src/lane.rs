@@ -1,0 +1,341 @@
+//! A lane: a thread of work in a job, and the lease that lets one worker at a time advance it.
+//!
+//! Every method that changes a lane returns the changed copy; the store writes it under the condition that the lane is
+//! still as it was read (PROTOCOL: `take`, `commit`).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{LaneName, WriterId},
+    limits::MAX_TRIES,
+    time::Timestamp,
+};
+
+/// The exclusive right to advance a lane until a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The invocation that holds it: a fresh name each time, never a process's.
+    pub owner: WriterId,
+    /// Until when, unless it is renewed.
+    pub expires_at: Timestamp,
+}
+
+/// Which half of a turn comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The model is to be asked.
+    Model,
+    /// The model's answer is recorded; its tool calls are to be run.
+    Tools,
+}
+
+/// A thread of work in a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Its name, unique in the job.
+    pub name: LaneName,
+    /// Whether work is left in it. A finished job's lanes are closed.
+    pub open: bool,
+    /// The turn that is next or under way, from 1.
+    pub turn: u32,
+    /// Which half of it.
+    pub phase: Phase,
+    /// The fencing number: it rises with every claim and every close, and each write of a turn is conditional on it.
+    pub epoch: u64,
+    /// Claims of this turn so far. Never falls within a turn: events carry it.
+    pub attempt: u32,
+    /// Claims of this turn that did not end in an orderly way; too many fail the job.
+    pub tries: u32,
+    /// Times that this turn was put off because the model's provider asked for patience.
+    pub backoffs: u32,
+    /// Times that a turn of this lane was taken over from a worker that died.
+    pub recoveries: u32,
+    /// Who works on it.
+    pub lease: Option<Lease>,
+    /// When something should have happened: the sweeper looks at lanes past it.
+    pub due_at: Option<Timestamp>,
+    /// Bytes of this lane's text that are durable: committed turns and, in the tools phase, this turn's answer.
+    pub output_bytes: u64,
+}
+
+/// The two facts that fence a turn's writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// Which lane.
+    pub lane: LaneName,
+    /// Whose lease.
+    pub owner: WriterId,
+    /// Of which epoch.
+    pub epoch: u64,
+}
+
+/// Durations of the lease protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// How long a lease lasts.
+    pub length: Duration,
+    /// How often it is renewed.
+    pub renew_every: Duration,
+    /// How often a worker looks at its job's head: cancellation, messages, viewers.
+    pub look_every: Duration,
+    /// How long after a moment in which something should have happened the sweeper may look.
+    pub margin: Duration,
+}
+
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        Self {
+            length: Duration::from_secs(10),
+            renew_every: Duration::from_secs(3),
+            look_every: Duration::from_secs(1),
+            margin: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What a worker may do with a lane that it has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Take {
+    /// Claim it: write this lane, if it still has the epoch that was read.
+    Claim(Lane),
+    /// Leave it, and do this with the message.
+    Dispose(Disposition),
+}
+
+/// What becomes of a message whose turn is not to be taken (PROTOCOL: `dispose`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// The lane is closed. What the job still owes, if it is over, is settled; if it goes on and the message came again,
+    /// lanes that were never claimed are asked for again. Then the message is deleted.
+    Closed,
+    /// Past: delete it.
+    Drop,
+    /// Past, but the continuation that followed may have been lost: send that one, then delete this.
+    SendAgain(u32),
+    /// Somebody works on it: let the message come back when that lease may end.
+    ComeBack(Duration),
+    /// From the future, or from another release: let it come back.
+    Keep,
+}
+
+impl Lane {
+    /// A lane that waits for its first turn.
+    pub fn new(name: LaneName, due_at: Timestamp) -> Self {
+        Self {
+            name,
+            open: true,
+            turn: 1,
+            phase: Phase::Model,
+            epoch: 0,
+            attempt: 0,
+            tries: 0,
+            backoffs: 0,
+            recoveries: 0,
+            lease: None,
+            due_at: Some(due_at),
+            output_bytes: 0,
+        }
+    }
+
+    /// Whether somebody may be at work on it.
+    pub fn is_leased(&self, now: Timestamp) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.expires_at > now)
+    }
+
+    /// Whether `owner` holds it in this epoch. Says nothing about the time: a fence, not a clock, decides.
+    pub fn is_held_by(&self, owner: &WriterId, epoch: u64) -> bool {
+        self.epoch == epoch && self.lease.as_ref().is_some_and(|lease| lease.owner == *owner)
+    }
+
+    /// The fence of the current holder, if any.
+    pub fn fence(&self) -> Option<Fence> {
+        let lease = self.lease.as_ref()?;
+        Some(Fence { lane: self.name.clone(), owner: lease.owner.clone(), epoch: self.epoch })
+    }
+
+    /// What a worker called `me`, with a message for `turn`, may do. `again`: the message was delivered before.
+    pub fn take(&self, turn: u32, again: bool, me: &WriterId, now: Timestamp, times: &LeaseTimes) -> Take {
+        if !self.open || self.turn != turn || self.is_leased(now) {
+            return Take::Dispose(self.dispose(turn, again, now));
+        }
+        let taken_over = self.lease.is_some();
+        let expires_at = now + times.length;
+        Take::Claim(Self {
+            lease: Some(Lease { owner: me.clone(), expires_at }),
+            epoch: self.epoch + 1,
+            attempt: self.attempt + 1,
+            tries: self.tries + 1,
+            recoveries: self.recoveries + u32::from(taken_over),
+            due_at: Some(expires_at + times.margin),
+            ..self.clone()
+        })
+    }
+
+    /// What becomes of a message for `turn` that this lane does not let a worker take.
+    pub fn dispose(&self, turn: u32, again: bool, now: Timestamp) -> Disposition {
+        if !self.open {
+            return Disposition::Closed;
+        }
+        if self.turn < turn {
+            return Disposition::Keep;
+        }
+        if self.turn > turn {
+            return if again && self.turn == turn + 1 && self.lease.is_none() {
+                Disposition::SendAgain(self.turn)
+            } else {
+                Disposition::Drop
+            };
+        }
+        let left = self.lease.as_ref().map_or(Duration::ZERO, |lease| lease.expires_at.since(now));
+        Disposition::ComeBack(left)
+    }
+
+    /// Whether this turn has been begun too often.
+    pub fn is_out_of_tries(&self) -> bool {
+        self.tries > MAX_TRIES
+    }
+
+    /// The model's answer is recorded; it added so many bytes to the lane's text.
+    pub fn checkpointed(&self, text_bytes: u64) -> Self {
+        Self { phase: Phase::Tools, output_bytes: self.output_bytes + text_bytes, ..self.clone() }
+    }
+
+    /// The turn is over and the next one is owed.
+    pub fn advanced(&self, now: Timestamp, times: &LeaseTimes) -> Self {
+        Self {
+            turn: self.turn + 1,
+            phase: Phase::Model,
+            attempt: 0,
+            tries: 0,
+            backoffs: 0,
+            lease: None,
+            due_at: Some(now + times.margin),
+            ..self.clone()
+        }
+    }
+
+    /// The turn is given back half way, in an orderly manner, to be taken up after `delay`. The epoch rises, so that an
+    /// old copy of a refused claim stays refused.
+    pub fn yielded(&self, delay: Duration, now: Timestamp, times: &LeaseTimes) -> Self {
+        Self {
+            epoch: self.epoch + 1,
+            tries: 0,
+            backoffs: self.backoffs + u32::from(!delay.is_zero()),
+            lease: None,
+            due_at: Some(now + delay + times.margin),
+            ..self.clone()
+        }
+    }
+
+    /// No work is left in it, or none is wanted any more.
+    pub fn closed(&self) -> Self {
+        Self { open: false, epoch: self.epoch + 1, lease: None, due_at: None, ..self.clone() }
+    }
+
+    /// What the sweeper does when it finds this lane in the due index: push the due time further, and ask for the turn
+    /// unless somebody is at work. `None` when nothing is due.
+    pub fn swept(&self, now: Timestamp, push: Duration) -> Option<Swept> {
+        let due_at = self.due_at.filter(|due| self.open && *due <= now)?;
+        Some(Swept { was_due_at: due_at, due_at: now + push, ask: !self.is_leased(now) })
+    }
+}
+
+/// What the sweeper does with a lane that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// The due time that was read: the push is conditional on it.
+    pub was_due_at: Timestamp,
+    /// The new due time.
+    pub due_at: Timestamp,
+    /// Whether to send the lane's continuation.
+    pub ask: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn me() -> WriterId {
+        "me".parse().unwrap()
+    }
+
+    fn fresh() -> Lane {
+        Lane::new(LaneName::main(), at(15))
+    }
+
+    fn claimed(lane: &Lane, turn: u32, owner: &str, now: i64) -> Lane {
+        match lane.take(turn, false, &owner.parse().unwrap(), at(now), &LeaseTimes::default()) {
+            Take::Claim(lane) => lane,
+            Take::Dispose(disposition) => panic!("{disposition:?}"),
+        }
+    }
+
+    #[test]
+    fn a_free_lane_is_claimed_under_a_higher_epoch() {
+        let lane = claimed(&fresh(), 1, "me", 0);
+        assert_eq!((lane.epoch, lane.attempt, lane.tries, lane.recoveries), (1, 1, 1, 0));
+        assert!(lane.is_held_by(&me(), 1));
+        assert_eq!(lane.due_at, Some(at(25)));
+    }
+
+    #[test]
+    fn a_leased_lane_lets_the_message_come_back_when_the_lease_may_end() {
+        let lane = claimed(&fresh(), 1, "other", 0);
+        let take = lane.take(1, true, &me(), at(4), &LeaseTimes::default());
+        assert_eq!(take, Take::Dispose(Disposition::ComeBack(Duration::from_secs(6))));
+    }
+
+    #[test]
+    fn an_expired_lease_is_taken_over_and_counted() {
+        let lane = claimed(&claimed(&fresh(), 1, "other", 0), 1, "me", 11);
+        assert_eq!((lane.epoch, lane.attempt, lane.recoveries), (2, 2, 1));
+    }
+
+    #[test]
+    fn messages_for_other_turns_are_disposed_of_by_the_table_in_the_protocol() {
+        let second = claimed(&fresh(), 1, "me", 0).advanced(at(1), &LeaseTimes::default());
+        let now = at(2);
+        assert_eq!(second.dispose(1, false, now), Disposition::Drop);
+        assert_eq!(second.dispose(1, true, now), Disposition::SendAgain(2));
+        assert_eq!(claimed(&second, 2, "other", 2).dispose(1, true, now), Disposition::Drop);
+        assert_eq!(second.dispose(3, true, now), Disposition::Keep);
+        assert_eq!(second.closed().dispose(2, true, now), Disposition::Closed);
+        let third = claimed(&second, 2, "me", 2).advanced(at(3), &LeaseTimes::default());
+        assert_eq!(third.dispose(1, true, now), Disposition::Drop);
+    }
+
+    #[test]
+    fn a_turn_given_back_in_order_is_not_a_failed_try() {
+        let lane = claimed(&fresh(), 1, "me", 0).yielded(Duration::from_secs(5), at(1), &LeaseTimes::default());
+        assert_eq!((lane.tries, lane.backoffs, lane.attempt, lane.epoch), (0, 1, 1, 2));
+        assert_eq!(claimed(&lane, 1, "me", 6).attempt, 2);
+    }
+
+    #[test]
+    fn a_worker_may_die_five_times_in_a_turn() {
+        let mut lane = fresh();
+        for n in 0..6 {
+            assert!(!lane.is_out_of_tries());
+            lane = claimed(&lane, 1, "me", n * 11);
+        }
+        assert!(lane.is_out_of_tries());
+    }
+
+    #[test]
+    fn the_sweeper_pushes_and_asks_only_when_nobody_works() {
+        let lane = fresh();
+        let push = Duration::from_secs(30);
+        assert_eq!(lane.swept(at(14), push), None);
+        assert_eq!(lane.swept(at(20), push), Some(Swept { was_due_at: at(15), due_at: at(50), ask: true }));
+        let held = Lane { due_at: Some(at(5)), ..claimed(&lane, 1, "me", 0) };
+        assert_eq!(held.swept(at(6), push).map(|swept| swept.ask), Some(false));
+        assert_eq!(lane.closed().swept(at(20), push), None);
+    }
+}
