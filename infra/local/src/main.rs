@@ -1,1 +1,3 @@
+//! The `nightshift` command.
+
 fn main() {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{LaneName, ToolCallId, WriterId},
+    id::{LaneName, WriterId},
     message::RequestedCall,
     time::Timestamp,
 };

@@ -1,16 +1,47 @@
-//! The tools that every deployment has.
+//! The tools that every deployment has. Each is a file of its own; none needs a secret or a network.
+
+mod calculate;
+mod get_current_time;
 
 use std::sync::Arc;
 
 use domain::time::Timestamp;
 
-use crate::ToolRegistry;
+use self::{calculate::Calculate, get_current_time::GetCurrentTime};
+use crate::{RegisterError, ToolRegistry};
 
-/// What time it is: a tool does not read the system's clock by itself.
+/// What time it is. Tools do not read the system's clock by themselves, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// A registry with every built-in tool: one line per tool.
+/// A registry with every built-in tool.
 pub fn builtin(clock: Clock) -> ToolRegistry {
-    let _ = clock;
-    ToolRegistry::new()
+    #[expect(clippy::expect_used, reason = "names and schemas are constants, and a test registers them")]
+    register_all(clock).expect("the built-in tools have valid, different names and valid schemas")
+}
+
+/// One line per tool.
+fn register_all(clock: Clock) -> Result<ToolRegistry, RegisterError> {
+    let mut registry = ToolRegistry::new();
+    registry.register(GetCurrentTime::new(clock))?;
+    registry.register(Calculate)?;
+    Ok(registry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_tool_can_be_registered_and_says_what_it_is_for() {
+        let registry = builtin(Arc::new(|| Timestamp::MIN));
+        let names: Vec<&str> = registry.list().map(crate::RegisteredTool::name).collect();
+        assert_eq!(names, ["calculate", "get_current_time"]);
+        for tool in registry.list() {
+            assert!(tool.spec().description.len() > 40, "{tool:?}");
+            assert_eq!(tool.spec().parameters["type"], "object");
+            for (name, schema) in tool.spec().parameters["properties"].as_object().expect("an object schema") {
+                assert!(schema["description"].is_string(), "{tool:?}: `{name}` is not described");
+            }
+        }
+    }
 }

@@ -84,9 +84,94 @@ impl CheckedCall {
         self.replay
     }
 
-    /// Runs it.
+    /// Runs it: within the tool's time and the context's, and no longer than the context is not cancelled. When this
+    /// future is dropped, so is the tool's, and its token is cancelled.
     pub async fn run(self, context: &ToolContext) -> Execution {
-        let _ = context;
-        Execution::not_run(ToolOutcome::Unknown)
+        let begun = Instant::now();
+        let left = context.deadline.saturating_duration_since(begun);
+        if context.cancel.is_cancelled() {
+            let skipped = Execution::not_run(ToolOutcome::Skipped("Cancelled before the tool was started".to_owned()));
+            return Execution { ending: Ending::Cancelled, ..skipped };
+        }
+        if left.is_zero() {
+            return Execution::not_run(failed(
+                ToolErrorPhase::Timeout,
+                format!("Tool `{}` was not started: the turn has no time left", self.name),
+            ));
+        }
+        let limit = self.timeout.min(left);
+        let cancel = context.cancel.child_token();
+        let _stops_what_the_tool_spawned = cancel.clone().drop_guard();
+        let inner = ToolContext { cancel, deadline: begun + limit, ..context.clone() };
+        let attempts = AtomicU32::new(0);
+        let attempted = AssertUnwindSafe(self.attempt(&inner, &attempts)).catch_unwind();
+        let (outcome, ending) = tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => (ToolOutcome::Unknown, Ending::Cancelled),
+            ended = time::timeout(limit, attempted) => match ended {
+                Err(_) => (self.timed_out(limit), Ending::Settled),
+                Ok(Err(_panic)) => (self.panicked(), Ending::Settled), // the process's panic hook has logged it
+                Ok(Ok(answer)) => self.settle(answer),
+            },
+        };
+        Execution { outcome, ending, execution_time: begun.elapsed(), attempts: attempts.into_inner() }
     }
+
+    /// Once, and once more after a network failure that allows it (R65).
+    async fn attempt(&self, context: &ToolContext, attempts: &AtomicU32) -> Result<ToolReply, ToolError> {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        let answer = self.tool.call(self.arguments.clone(), context).await;
+        let Err(ToolError::Network { sent, .. }) = &answer else { return answer };
+        if *sent == Sent::Perhaps && self.replay == Replay::Never {
+            return answer;
+        }
+        time::sleep(RETRY_PAUSE).await;
+        attempts.fetch_add(1, Ordering::Relaxed);
+        self.tool.call(self.arguments.clone(), context).await
+    }
+
+    fn settle(&self, answer: Result<ToolReply, ToolError>) -> (ToolOutcome, Ending) {
+        let name = &self.name;
+        let outcome = match answer.map(ToolReply::into_text) {
+            Ok(text) if text.len() > RESULT_BYTES => {
+                let n = text.len();
+                failed(
+                    ToolErrorPhase::Execution,
+                    format!("Tool `{name}` answered with {n} bytes; at most {RESULT_BYTES} are kept"),
+                )
+            }
+            Ok(text) => ToolOutcome::Completed(text),
+            Err(ToolError::InvalidArguments(message)) => failed(ToolErrorPhase::Validation, message),
+            Err(ToolError::RespondToModel(message)) => failed(ToolErrorPhase::Execution, message),
+            Err(ToolError::Network { message, sent, .. }) => {
+                let doubt = if sent == Sent::Perhaps { self.doubt() } else { "" };
+                failed(ToolErrorPhase::Execution, format!("Tool `{name}` had a network failure: {message}{doubt}"))
+            }
+            Err(ToolError::Fatal(source)) => {
+                let message = format!("Tool `{name}` is out of order; this is not the fault of the call");
+                return (failed(ToolErrorPhase::Execution, message), Ending::Fatal(source));
+            }
+        };
+        (outcome, Ending::Settled)
+    }
+
+    fn timed_out(&self, limit: Duration) -> ToolOutcome {
+        let (name, doubt) = (&self.name, self.doubt());
+        let whose = if limit < self.timeout { "that were left of the turn" } else { "that it may take" };
+        failed(ToolErrorPhase::Timeout, format!("Tool `{name}` was stopped after the {limit:?} {whose}{doubt}"))
+    }
+
+    fn panicked(&self) -> ToolOutcome {
+        let (name, doubt) = (&self.name, self.doubt());
+        failed(ToolErrorPhase::Execution, format!("Tool `{name}` stopped unexpectedly{doubt}"))
+    }
+
+    /// What must be added to the report of a failure in the middle of something that must not be done twice.
+    fn doubt(&self) -> &'static str {
+        if self.replay == Replay::Never { "; it may have taken effect, so check before repeating it" } else { "" }
+    }
+}
+
+fn failed(phase: ToolErrorPhase, message: String) -> ToolOutcome {
+    ToolOutcome::Error(ToolCallError { phase, message })
 }

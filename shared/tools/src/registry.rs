@@ -7,7 +7,8 @@ use domain::tool_call::{Replay, ToolCallError, ToolErrorPhase, ToolOutcome, Tool
 use crate::{
     RunsOn, Tool, ToolContext,
     arguments::{ArgumentSchema, InvalidSchema},
-    call::{CheckedCall, Execution},
+    call::{CheckedCall, Ending, Execution},
+    fingerprint::fingerprint,
     limits,
 };
 
@@ -87,10 +88,12 @@ impl ToolRegistry {
     /// Runs a call that the model asked for; `allowed` are the tools that its job names (R179). Whatever happens is an
     /// outcome that the model can read: this neither fails nor panics, and it ends by the context's deadline.
     pub async fn execute(&self, name: &str, arguments: &str, context: &ToolContext, allowed: &[String]) -> Execution {
-        match self.check(name, arguments, allowed) {
+        let execution = match self.check(name, arguments, allowed) {
             Ok(call) => call.run(context).await,
             Err(outcome) => Execution::not_run(outcome),
-        }
+        };
+        log(name, arguments, context, &execution);
+        execution
     }
 
     /// Decides whether a call can be run, without running it.
@@ -128,6 +131,26 @@ impl ToolRegistry {
             format!("Tool `{name}` does not exist; available: {}", available.join(", "))
         }
     }
+}
+
+/// Sizes and a fingerprint, never arguments or results (R131, R210).
+fn log(name: &str, arguments: &str, context: &ToolContext, execution: &Execution) {
+    let broken = match &execution.ending {
+        Ending::Fatal(source) => Some(source),
+        Ending::Settled | Ending::Cancelled => None,
+    };
+    tracing::info!(
+        job.id = %context.job,
+        turn.number = context.turn,
+        tool.name = name.get(..name.floor_char_boundary(64)),
+        tool.status = ?execution.outcome.status(),
+        tool.attempts = execution.attempts,
+        duration_ms = execution.execution_time.as_millis(),
+        arguments.bytes = arguments.len(),
+        arguments.fingerprint = fingerprint(name, arguments),
+        error = broken.map(|source| source.as_ref() as &dyn std::error::Error),
+        "tool call ended"
+    );
 }
 
 fn invalid(message: String) -> ToolOutcome {

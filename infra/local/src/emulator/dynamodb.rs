@@ -1,0 +1,212 @@
+//! [`EmbeddedDynamoDb`]: dynoxide on a thread of its own, reached by the SDK without a socket.
+//!
+//! dynoxide holds one SQLite connection behind a blocking mutex, so calling it from a task would starve the runtime. One
+//! thread owns it instead; tasks send it closures and await the answer. A request that was handed over is carried out
+//! even when nobody waits for its answer any more, as on a network.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Region};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use dynoxide::Database;
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::expose;
+
+mod dispatch;
+mod hint;
+
+pub use hint::WriteHint;
+
+/// A DynamoDB in this process, on a SQLite file or in memory.
+///
+/// Dropping it carries out what was already asked, closes the file, and fails every later request.
+pub struct EmbeddedDynamoDb {
+    connector: Connector,
+    thread: Option<JoinHandle<()>>,
+    exposed: Mutex<Vec<AbortOnDropHandle<()>>>,
+}
+
+impl EmbeddedDynamoDb {
+    /// Opens or creates the database file at `path`.
+    ///
+    /// A killed process loses no acknowledged write; after a power cut the last writes may be gone, the file whole
+    /// (SQLite's WAL with `synchronous = NORMAL`).
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let name = path.to_str().context("the path of the database must be UTF-8")?;
+        let db = Database::new(name).with_context(|| format!("cannot open the database {name}"))?;
+        db.disable_bulk_loading().with_context(|| format!("cannot configure the database {name}"))?;
+        Self::start(db)
+    }
+
+    /// An empty database that is gone when this value is.
+    pub fn in_memory() -> anyhow::Result<Self> {
+        Self::start(Database::memory().context("cannot open a database in memory")?)
+    }
+
+    fn start(db: Database) -> anyhow::Result<Self> {
+        let (jobs, inbox) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("dynamodb".to_owned())
+            .spawn(move || run(&db, &inbox))
+            .context("cannot start the database's thread")?;
+        Ok(Self {
+            connector: Connector { jobs, hints: hint::Hints::default() },
+            thread: Some(thread),
+            exposed: Mutex::default(),
+        })
+    }
+
+    /// A client with no retries, no time-outs and no signatures: the quickest.
+    pub fn client(&self) -> aws_sdk_dynamodb::Client {
+        self.client_with(|config| config)
+    }
+
+    /// A client whose settings the caller has the last word on: retries, time-outs, an HTTP client that wraps
+    /// [`http_client`](Self::http_client).
+    pub fn client_with(&self, configure: impl FnOnce(Builder) -> Builder) -> aws_sdk_dynamodb::Client {
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::from_static(super::REGION))
+            .allow_no_auth()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::disabled())
+            .stalled_stream_protection(aws_sdk_dynamodb::config::StalledStreamProtectionConfig::disabled())
+            .http_client(self.http_client());
+        aws_sdk_dynamodb::Client::from_conf(configure(config).build())
+    }
+
+    /// The seam itself, to be wrapped (see [`fault`](super::fault)) and given to a client.
+    pub fn http_client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(self.connector.clone())
+    }
+
+    /// Calls `hint` with `pk` and `sk` after every write that puts or updates an item whose `sk` is `head` or starts
+    /// with `event#`.
+    ///
+    /// It runs on the database's thread, after the write is committed and before its writer hears of it: it must be
+    /// quick and must not call this database. Several can be registered; none is ever removed.
+    pub fn on_write(&self, hint: WriteHint) {
+        self.connector.hints.add(hint);
+    }
+
+    /// Deletes the items whose time to live has passed and says how many; until then they are served.
+    pub async fn sweep_ttl(&self) -> anyhow::Result<usize> {
+        let swept = self.connector.ask(Database::sweep_ttl)?.await;
+        Ok(swept.context("the embedded DynamoDB has stopped")??)
+    }
+
+    /// Serves this database on `127.0.0.1:port` (0: a free one) for the AWS CLI, as long as this value lives.
+    pub async fn expose(&self, port: u16) -> anyhow::Result<SocketAddr> {
+        let connector = SharedHttpConnector::new(self.connector.clone());
+        let (address, task) = expose::serve(port, super::REGION, "dynamodb", connector).await?;
+        self.exposed.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        Ok(address)
+    }
+}
+
+impl fmt::Debug for EmbeddedDynamoDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedDynamoDb").finish_non_exhaustive()
+    }
+}
+
+impl Drop for EmbeddedDynamoDb {
+    fn drop(&mut self) {
+        // Clients may live on and hold senders, so the end of the channel cannot be the signal.
+        let _ = self.connector.jobs.send(Job::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+enum Job {
+    Run(Box<dyn FnOnce(&Database) + Send>),
+    Stop,
+}
+
+fn run(db: &Database, inbox: &mpsc::Receiver<Job>) {
+    while let Ok(Job::Run(job)) = inbox.recv() {
+        job(db);
+    }
+}
+
+#[derive(Clone)]
+struct Connector {
+    jobs: mpsc::Sender<Job>,
+    hints: hint::Hints,
+}
+
+impl Connector {
+    /// Hands `job` to the database's thread; the receiver fails when the thread stopped before it came to it.
+    fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Database) -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(move |db: &Database| {
+            let _ = reply.send(job(db));
+        });
+        self.jobs.send(Job::Run(job)).map_err(|_| Stopped)?;
+        Ok(answer)
+    }
+}
+
+/// The database was closed.
+#[derive(Debug)]
+struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the embedded DynamoDB has stopped")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+impl From<Stopped> for ConnectorError {
+    fn from(stopped: Stopped) -> Self {
+        // Not of a kind that the SDK retries: it does not come back.
+        Self::other(stopped.into(), None)
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EmbeddedDynamoDb")
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let operation = super::operation(&request).unwrap_or_default();
+        let body = request.body().bytes().unwrap_or_default();
+        HttpConnectorFuture::new_boxed(dispatch::dispatch(self, operation, body))
+    }
+}
+
+impl HttpClient for Connector {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}

@@ -1,0 +1,85 @@
+//! The write hint: who waits for a job's events looks again at once instead of at the next poll.
+//!
+//! Only a hint. With it cut, everything still happens, a little later.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use dynoxide::AttributeValue;
+use dynoxide::actions::batch_write_item::BatchWriteItemRequest;
+use dynoxide::actions::put_item::PutItemRequest;
+use dynoxide::actions::transact_write_items::TransactWriteItemsRequest;
+use dynoxide::actions::update_item::UpdateItemRequest;
+
+/// Called with the partition and sort key of what was written.
+pub type WriteHint = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// The keys, worth a hint, that one request writes.
+pub(super) type Written = Vec<(String, String)>;
+
+#[derive(Clone, Default)]
+pub(super) struct Hints {
+    wanted: Arc<AtomicBool>,
+    callbacks: Arc<RwLock<Vec<WriteHint>>>,
+}
+
+impl Hints {
+    pub(super) fn add(&self, hint: WriteHint) {
+        self.callbacks.write().unwrap_or_else(PoisonError::into_inner).push(hint);
+        self.wanted.store(true, Ordering::Release);
+    }
+
+    pub(super) fn wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+
+    pub(super) fn tell(&self, written: &Written) {
+        if written.is_empty() {
+            return;
+        }
+        let callbacks = self.callbacks.read().unwrap_or_else(PoisonError::into_inner);
+        for (pk, sk) in written {
+            for callback in callbacks.iter() {
+                callback(pk, sk);
+            }
+        }
+    }
+}
+
+pub(super) fn put(request: &PutItemRequest, written: &mut Written) {
+    note(&request.item, written);
+}
+
+pub(super) fn update(request: &UpdateItemRequest, written: &mut Written) {
+    note(&request.key, written);
+}
+
+pub(super) fn transaction(request: &TransactWriteItemsRequest, written: &mut Written) {
+    for item in &request.transact_items {
+        if let Some(put) = &item.put {
+            note(&put.item, written);
+        }
+        if let Some(update) = &item.update {
+            note(&update.key, written);
+        }
+    }
+}
+
+pub(super) fn batch(request: &BatchWriteItemRequest, written: &mut Written) {
+    for write in request.request_items.values().flatten() {
+        if let Some(put) = &write.put_request {
+            note(&put.item, written);
+        }
+    }
+}
+
+pub(super) fn none<Q>(_request: &Q, _written: &mut Written) {}
+
+fn note(item: &HashMap<String, AttributeValue>, written: &mut Written) {
+    if let (Some(AttributeValue::S(pk)), Some(AttributeValue::S(sk))) = (item.get("pk"), item.get("sk"))
+        && (sk == "head" || sk.starts_with("event#"))
+    {
+        written.push((pk.clone(), sk.clone()));
+    }
+}

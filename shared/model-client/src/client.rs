@@ -1,0 +1,189 @@
+//! The client: one request, one answer. Connections are kept between requests; nothing else is.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use bytes::BytesMut;
+use reqwest::{
+    Client, Response, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    redirect::Policy,
+};
+use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use tokio::time::timeout;
+
+use crate::{
+    error::{Malformed, ModelError, Phase, parse_retry_after},
+    request::{Body, ModelRequest},
+    secret::Secret,
+    stream::ModelStream,
+    wire::Complaint,
+};
+
+/// What is read of an error's body.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// Where the model is and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The address before `/chat/completions`, such as `https://openrouter.ai/api/v1`.
+    pub base_url: Url,
+    /// The key to send when a request brings none of its own; local servers want none.
+    pub api_key: Option<Secret>,
+    /// How long the answer's headers may take, from the first attempt to connect.
+    pub header_timeout: Duration,
+    /// How long the answer may pause between two reads.
+    pub idle_timeout: Duration,
+    /// The most bytes that one frame of the stream may have.
+    pub max_event_bytes: usize,
+}
+
+impl Config {
+    /// The usual time-outs (30 s to the headers, 45 s without a byte) and limit (4 MiB a frame).
+    pub fn new(base_url: Url, api_key: Option<Secret>) -> Self {
+        Self {
+            base_url,
+            api_key,
+            header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(45),
+            max_event_bytes: 4 << 20,
+        }
+    }
+}
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The address is not one of an HTTP server.
+    #[error("the model's address must begin with http:// or https://")]
+    Address,
+    /// The process has not chosen who does its cryptography.
+    #[error("https needs rustls' provider of cryptography to be installed first")]
+    NoCryptography,
+    /// The HTTP client cannot be made.
+    #[error("cannot make an HTTP client")]
+    Client(#[from] reqwest::Error),
+}
+
+/// A language model at an address. Clones share their connections.
+#[derive(Clone)]
+pub struct ModelClient {
+    http: Client,
+    url: Url,
+    config: Config,
+}
+
+impl ModelClient {
+    /// Makes a client. For `https://` the process must have installed rustls' provider of cryptography.
+    ///
+    /// # Errors
+    /// When the address is not HTTP, no provider of cryptography is installed, or no certificates are found.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let mut url = config.base_url.clone();
+        url.path_segments_mut().map_err(|()| ConfigError::Address)?.pop_if_empty().extend(["chat", "completions"]);
+        let mut builder =
+            Client::builder().user_agent(concat!("nightshift/", env!("CARGO_PKG_VERSION"))).redirect(Policy::none()); // a key goes nowhere but to its address
+        builder = match url.scheme() {
+            "https" if CryptoProvider::get_default().is_none() => return Err(ConfigError::NoCryptography),
+            "https" => builder,
+            "http" => builder.tls_backend_preconfigured(no_tls()?),
+            _ => return Err(ConfigError::Address),
+        };
+        if url.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]")) {
+            builder = builder.no_proxy();
+        }
+        Ok(Self { http: builder.build()?, url, config })
+    }
+
+    /// Sends a request and waits for the answer's headers; the answer itself comes as a stream. With `key`, that key is
+    /// sent in place of the configured one.
+    ///
+    /// # Errors
+    /// When the provider cannot be reached, refuses, or sends no headers in time. Nothing is tried twice.
+    pub async fn stream(&self, request: &ModelRequest, key: Option<&Secret>) -> Result<ModelStream, ModelError> {
+        let key = key.or(self.config.api_key.as_ref());
+        let within = self.config.header_timeout;
+        let timed_out = |_| ModelError::TimedOut { phase: Phase::Headers, after: within };
+        let response = timeout(within, self.send(request, key)).await.map_err(timed_out)??;
+        if !response.status().is_success() || is_of_type(&response, "application/json") {
+            return Err(timeout(within, refusal(response, key)).await.map_err(timed_out)?);
+        }
+        if is_of_type(&response, "text/html") {
+            return Err(ModelError::Malformed(Malformed::ContentType("text/html".to_owned())));
+        }
+        Ok(ModelStream::new(response, self.config.idle_timeout, self.config.max_event_bytes))
+    }
+
+    async fn send(&self, request: &ModelRequest, key: Option<&Secret>) -> Result<Response, ModelError> {
+        let body = serde_json::to_vec(&Body::from(request)).map_err(|error| ModelError::Malformed(error.into()))?;
+        let mut post = self
+            .http
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "text/event-stream")
+            .body(body);
+        if let Some(key) = key {
+            let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| {
+                let message = "the API key has characters that cannot be sent".to_owned();
+                ModelError::Rejected { status: 401, message }
+            })?;
+            bearer.set_sensitive(true);
+            post = post.header(AUTHORIZATION, bearer);
+        }
+        post.send().await.map_err(|error| ModelError::Transport(error.without_url()))
+    }
+}
+
+impl fmt::Debug for ModelClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelClient").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Plain HTTP needs no TLS, but the HTTP client insists on some, and would panic where the process has installed no
+/// provider of cryptography: it gets one that trusts nobody.
+fn no_tls() -> Result<ClientConfig, ConfigError> {
+    let provider = rustls::crypto::ring::default_provider();
+    let builder = ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .map_err(|_| ConfigError::NoCryptography)?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn is_of_type(response: &Response, media_type: &str) -> bool {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(media_type)))
+}
+
+/// What an answer that is no stream means.
+async fn refusal(mut response: Response, key: Option<&Secret>) -> ModelError {
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| parse_retry_after(value, SystemTime::now()));
+    let mut body = BytesMut::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BYTES - body.len())]);
+        if body.len() == MAX_ERROR_BYTES {
+            break;
+        }
+    }
+    let Complaint { code, mut message } = Complaint::from_body(&body);
+    if let Some(key) = key.map(Secret::expose).filter(|key| !key.is_empty()) {
+        message = message.replace(key, "…"); // some servers repeat what they were sent
+    }
+    if response.status().is_success() {
+        // Some answer 200 and say in the body what went wrong.
+        return match (code.as_str(), message.as_str()) {
+            ("", "") => ModelError::Malformed(Malformed::ContentType("application/json".to_owned())),
+            _ => ModelError::from_code(&code, &message),
+        };
+    }
+    match ModelError::from_code(&code, &message) {
+        error @ (ModelError::ContextTooLong { .. } | ModelError::Refused { .. }) if (400..500).contains(&status) => {
+            error
+        }
+        _ => ModelError::from_status(status, &message, retry_after),
+    }
+}
