@@ -1,5 +1,6 @@
 //! What a job is at a moment: its head. What may become of it is decided in [`decide`] and applied in [`evolve`].
 
+mod accept;
 mod decide;
 mod evolve;
 mod spec;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    decide::{Command, Job, Rejected, decide},
+    accept::{Asker, accept},
+    decide::{Command, Job, Rejected, after, decide},
     evolve::{Fact, IllegalTransition, evolve},
     spec::{
         Compaction, CompactionStrategy, CompactionThreshold, JobSpec, Metadata, ModelSettings, ToolChoice, ToolRef,

@@ -53,6 +53,9 @@ pub struct Lane {
     pub backoffs: u32,
     /// Times that a turn of this lane was taken over from a worker that died.
     pub recoveries: u32,
+    /// Times that the sweeper found it due since its last claim or commit.
+    #[serde(default)]
+    pub sweeps: u32,
     /// Who works on it.
     pub lease: Option<Lease>,
     /// When something should have happened: the sweeper looks at lanes past it.
@@ -134,6 +137,7 @@ impl Lane {
             tries: 0,
             backoffs: 0,
             recoveries: 0,
+            sweeps: 0,
             lease: None,
             due_at: Some(due_at),
             output_bytes: 0,
@@ -169,6 +173,7 @@ impl Lane {
             attempt: self.attempt + 1,
             tries: self.tries + 1,
             recoveries: self.recoveries + u32::from(taken_over),
+            sweeps: 0,
             due_at: Some(expires_at + times.margin),
             ..self.clone()
         })
@@ -211,19 +216,21 @@ impl Lane {
             attempt: 0,
             tries: 0,
             backoffs: 0,
+            sweeps: 0,
             lease: None,
             due_at: Some(now + times.margin),
             ..self.clone()
         }
     }
 
-    /// The turn is given back half way, in an orderly manner, to be taken up after `delay`. The epoch rises, so that an
-    /// old copy of a refused claim stays refused.
-    pub fn yielded(&self, delay: Duration, now: Timestamp, times: &LeaseTimes) -> Self {
+    /// The turn is given back half way, in an orderly manner, to be taken up after `delay`; `upstream`: because the model's
+    /// provider could not answer. The epoch rises, so that an old copy of a refused claim stays refused.
+    pub fn yielded(&self, delay: Duration, upstream: bool, now: Timestamp, times: &LeaseTimes) -> Self {
         Self {
             epoch: self.epoch + 1,
             tries: 0,
-            backoffs: self.backoffs + u32::from(!delay.is_zero()),
+            backoffs: self.backoffs + u32::from(upstream),
+            sweeps: 0,
             lease: None,
             due_at: Some(now + delay + times.margin),
             ..self.clone()
@@ -235,21 +242,25 @@ impl Lane {
         Self { open: false, epoch: self.epoch + 1, lease: None, due_at: None, ..self.clone() }
     }
 
-    /// What the sweeper does when it finds this lane in the due index: push the due time further, and ask for the turn
-    /// unless somebody is at work. `None` when nothing is due.
-    pub fn swept(&self, now: Timestamp, push: Duration) -> Option<Swept> {
-        let due_at = self.due_at.filter(|due| self.open && *due <= now)?;
-        Some(Swept { was_due_at: due_at, due_at: now + push, ask: !self.is_leased(now) })
+    /// What the sweeper does when it finds this lane in the due index: push the due time, longer each time (a backlog
+    /// is not a loss), and ask for the turn unless somebody is at work. `None` when nothing is due.
+    pub fn swept(&self, now: Timestamp) -> Option<Swept> {
+        self.due_at.filter(|due| self.open && *due <= now)?;
+        let push = FIRST_PUSH.saturating_mul(1 << self.sweeps.min(10)).min(LONGEST_PUSH);
+        let lane = Self { due_at: Some(now + push), sweeps: self.sweeps + 1, ..self.clone() };
+        Some(Swept { lane, ask: !self.is_leased(now) })
     }
 }
 
+/// How far the sweeper pushes a due time at first, and at most.
+const FIRST_PUSH: Duration = Duration::from_secs(30);
+const LONGEST_PUSH: Duration = Duration::from_secs(900);
+
 /// What the sweeper does with a lane that is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Swept {
-    /// The due time that was read: the push is conditional on it.
-    pub was_due_at: Timestamp,
-    /// The new due time.
-    pub due_at: Timestamp,
+    /// The lane with its new due time; to be written if epoch, turn and due time are still as they were.
+    pub lane: Lane,
     /// Whether to send the lane's continuation.
     pub ask: bool,
 }
@@ -313,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_turn_given_back_in_order_is_not_a_failed_try() {
-        let lane = claimed(&fresh(), 1, "me", 0).yielded(Duration::from_secs(5), at(1), &LeaseTimes::default());
+        let lane = claimed(&fresh(), 1, "me", 0).yielded(Duration::from_secs(5), true, at(1), &LeaseTimes::default());
         assert_eq!((lane.tries, lane.backoffs, lane.attempt, lane.epoch), (0, 1, 1, 2));
         assert_eq!(claimed(&lane, 1, "me", 6).attempt, 2);
     }
@@ -331,11 +342,12 @@ mod tests {
     #[test]
     fn the_sweeper_pushes_and_asks_only_when_nobody_works() {
         let lane = fresh();
-        let push = Duration::from_secs(30);
-        assert_eq!(lane.swept(at(14), push), None);
-        assert_eq!(lane.swept(at(20), push), Some(Swept { was_due_at: at(15), due_at: at(50), ask: true }));
+        assert_eq!(lane.swept(at(14)), None);
+        let once = lane.swept(at(20)).unwrap();
+        assert_eq!((once.lane.due_at, once.ask), (Some(at(50)), true));
+        assert_eq!(once.lane.swept(at(50)).unwrap().lane.due_at, Some(at(110)));
         let held = Lane { due_at: Some(at(5)), ..claimed(&lane, 1, "me", 0) };
-        assert_eq!(held.swept(at(6), push).map(|swept| swept.ask), Some(false));
-        assert_eq!(lane.closed().swept(at(20), push), None);
+        assert_eq!(held.swept(at(6)).map(|swept| swept.ask), Some(false));
+        assert_eq!(lane.closed().swept(at(20)), None);
     }
 }

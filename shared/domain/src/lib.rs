@@ -2,7 +2,7 @@
 //! decided from data is decided here, so that it can be tested by the million.
 //!
 //! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`] and [`answer`], what is said and done;
-//! [`lane`] and [`job`], where the rules are; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`] and
+//! [`lane`] and [`job`], where the rules are; [`turn`], what turns add up to; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`] and
 //! [`limits`].
 
 pub mod answer;
@@ -17,4 +17,5 @@ pub mod replay;
 pub mod retry;
 pub mod time;
 pub mod tool_call;
+pub mod turn;
 pub mod usage;

@@ -1,1 +1,104 @@
-//! queue
+//! The two lines of continuations: *starts*, for jobs that no worker has seen yet, and *continuations*, for those under
+//! way, so that a backlog of the former never holds up the latter. A message is a hint: the table decides.
+
+mod message;
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use domain::continuation::Continuation;
+
+pub use self::message::{Unreadable, decode, encode};
+
+/// The longest delay that a message can have.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(900);
+/// The longest time that a message can be hidden.
+const LONGEST_HIDDEN: Duration = Duration::from_secs(12 * 3600);
+
+/// Which line a message is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Line {
+    /// Jobs that no worker has seen.
+    Starts,
+    /// Everything else.
+    Continuations,
+}
+
+/// What identifies one delivery of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// Where it came from.
+    pub line: Line,
+    /// The queue's handle of this delivery.
+    pub receipt: String,
+}
+
+/// Why the queue did not take something.
+#[derive(Debug, thiserror::Error)]
+#[error("the queue cannot be reached")]
+pub struct Error(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// The two queues and a client for them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ContinuationQueue {
+    client: Client,
+    starts: String,
+    continuations: String,
+}
+
+impl ContinuationQueue {
+    /// The queues at these addresses.
+    pub fn new(client: Client, starts: impl Into<String>, continuations: impl Into<String>) -> Self {
+        Self { client, starts: starts.into(), continuations: continuations.into() }
+    }
+
+    /// The line whose queue has this name or ARN.
+    pub fn line_of(&self, queue: &str) -> Option<Line> {
+        let name = |address: &str| address.rsplit(['/', ':']).next().map(str::to_owned);
+        let wanted = name(queue)?;
+        [Line::Starts, Line::Continuations].into_iter().find(|line| name(self.url(*line)).as_ref() == Some(&wanted))
+    }
+
+    /// Asks for a turn, after `delay` (at most [`LONGEST_DELAY`]; whole seconds, rounded up).
+    ///
+    /// # Errors
+    /// When the queue cannot be reached. The turn is recorded as owed: the sweeper asks again.
+    pub async fn send(&self, continuation: &Continuation, line: Line, delay: Duration) -> Result<(), Error> {
+        self.client
+            .send_message()
+            .queue_url(self.url(line))
+            .message_body(encode(continuation))
+            .set_delay_seconds(Some(seconds(delay.min(LONGEST_DELAY))).filter(|seconds| *seconds > 0))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| Error(Box::new(error)))
+    }
+
+    /// Hides a delivered message for so long from now; then it is delivered again, unless it was deleted.
+    ///
+    /// # Errors
+    /// When the queue cannot be reached, or the delivery is over.
+    pub async fn hide(&self, ticket: &Ticket, span: Duration) -> Result<(), Error> {
+        self.client
+            .change_message_visibility()
+            .queue_url(self.url(ticket.line))
+            .receipt_handle(&ticket.receipt)
+            .visibility_timeout(seconds(span.min(LONGEST_HIDDEN)))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| Error(Box::new(error)))
+    }
+
+    fn url(&self, line: Line) -> &str {
+        match line {
+            Line::Starts => &self.starts,
+            Line::Continuations => &self.continuations,
+        }
+    }
+}
+
+fn seconds(span: Duration) -> i32 {
+    i32::try_from(span.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
+}

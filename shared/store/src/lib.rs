@@ -1,1 +1,81 @@
-//! store
+//! The table: jobs, their logs and conversations, and the leases under which they are worked on. Speaks DynamoDB and
+//! nothing else; what a write means is decided in `domain`, and written here under the condition that nothing changed.
+//!
+//! # One table
+//!
+//! | partition | sort key | item | written by |
+//! |---|---|---|---|
+//! | job id | `event#<10 digits>` | an event of the log | the lane's appender; whoever ends the job |
+//! | job id | `head` | the job at a glance | start, the first claim, the last commit, whoever ends it |
+//! | job id | `lane#<name>` | a lane and its lease | claims, renewals, checkpoints, commits, the sweeper |
+//! | job id | `request`, `request#part#<n>` | what was asked for | start |
+//! | job id | `turn#<lane>#<turn>#answer` | a turn's checkpoint | the lane's worker |
+//! | job id | `turn#<lane>#<turn>#call#<n>` | a tool call | the lane's worker |
+//! | `user#<id>` | `key#<key>` | what an idempotency key stands for | start |
+//! | `user#<id>` | `at_work` | the set of a user's jobs at work | start, whoever ends a job |
+//!
+//! The sort keys are chosen for the readers: events up to `head` is what a viewer asks for; `head` up to the turns is what
+//! a worker has to know; events up to the lanes is what an answer about a job is made of. Each is one query.
+//!
+//! Indexes (keys only): [`schema`]. Every item has `v`, its format, and `ttl`; a job exists as long as its head does, and
+//! its other items live longer.
+
+mod claim;
+mod create;
+mod delete;
+mod end;
+mod error;
+mod item;
+pub mod key;
+mod list;
+mod log;
+mod query;
+mod read;
+pub mod schema;
+mod sweep;
+mod tool_calls;
+mod turn;
+mod write;
+
+use aws_sdk_dynamodb::Client;
+use domain::{job::Head, lane::LeaseTimes, limits::LONGEST_PAUSE, time::Timestamp};
+
+pub use self::{
+    claim::{ClaimOutcome, Claimed, Held},
+    create::{CreateOutcome, IdempotencyKey, NewJob},
+    delete::DeleteOutcome,
+    end::EndOutcome,
+    error::{Error, Source},
+    list::{JobFilter, JobPage},
+    log::{AppendError, Appender, Page, Tail},
+    read::Record,
+    sweep::Due,
+    tool_calls::{FinishOutcome, StartOutcome},
+    turn::{CommitOutcome, Fenced},
+};
+
+/// The table and a client for it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    table: String,
+    times: LeaseTimes,
+}
+
+impl Store {
+    /// The table of this name; `times` as the workers have them.
+    pub fn new(client: Client, table: impl Into<String>, times: LeaseTimes) -> Self {
+        Self { client, table: table.into(), times }
+    }
+
+    /// The durations of the lease protocol.
+    pub fn times(&self) -> &LeaseTimes {
+        &self.times
+    }
+}
+
+/// Until when a job's items other than its head are kept: longer than any pause, so that none is missing while the head
+/// is there.
+fn items_ttl(head: &Head) -> Timestamp {
+    head.expires_at + LONGEST_PAUSE
+}

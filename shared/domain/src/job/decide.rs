@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Ending, Fact, FinishReason, Head, State, Status};
+use super::{Ending, Fact, FinishReason, Head, IllegalTransition, State, Status, evolve};
 use crate::{
     id::{LaneName, WriterId},
     lane::{Disposition, Fence, Lane, LeaseTimes, Take},
@@ -52,6 +52,8 @@ pub enum Command {
         fence: Fence,
         /// How long the turn shall wait.
         delay: Duration,
+        /// Whether it waits for the model's provider.
+        upstream: bool,
     },
     /// The lane's worker has the job's last answer.
     Complete {
@@ -103,6 +105,9 @@ pub enum Rejected {
     /// A message came in after the last answer's conversation was loaded: another turn has to read it.
     #[error("a message came in; the job goes on")]
     MessageWaits,
+    /// What was read is not a job that can exist.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
 }
 
 /// What `command` does to `job` at `now`.
@@ -119,7 +124,9 @@ pub fn decide(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) 
             Ok(vec![Fact::Checkpointed(job.held(fence)?.checkpointed(*text_bytes))])
         }
         Command::Advance { fence } => Ok(vec![Fact::Advanced(job.held(fence)?.advanced(now, times))]),
-        Command::Yield { fence, delay } => Ok(vec![Fact::Yielded(job.held(fence)?.yielded(*delay, now, times))]),
+        Command::Yield { fence, delay, upstream } => {
+            Ok(vec![Fact::Yielded(job.held(fence)?.yielded(*delay, *upstream, now, times))])
+        }
         Command::Complete { fence, inbox, reason } => {
             job.held(fence)?;
             if job.head.inbox != *inbox {
@@ -142,6 +149,15 @@ pub fn decide(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) 
             _ => Err(Rejected::NotFinished),
         },
     }
+}
+
+/// The job after `command`.
+///
+/// # Errors
+/// When the command does nothing, and why.
+pub fn after(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) -> Result<Job, Rejected> {
+    let facts = decide(job, command, now, times)?;
+    facts.iter().try_fold(job.clone(), |job, fact| evolve(job, fact).map_err(Rejected::from))
 }
 
 /// The clock of a job's deadline starts with its first claim.

@@ -1,0 +1,57 @@
+//! The first record of a job that was asked for.
+
+use std::time::Duration;
+
+use super::{Head, JobKind, JobSpec, Metrics, State};
+use crate::{
+    id::{JobId, LaneName, MessageId, ThreadId, UserId},
+    lane::{Lane, LeaseTimes},
+    limits::LONGEST_PAUSE,
+    time::Timestamp,
+    usage::Usage,
+};
+
+/// How long a new job counts as watched: whoever starts one is about to look.
+const WATCHED_AT_FIRST: Duration = Duration::from_secs(2);
+
+/// Who asks for a job, and in which context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    /// The job's future name.
+    pub id: JobId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The caller's conversation that it belongs to.
+    pub thread: Option<ThreadId>,
+    /// The caller's message that it answers.
+    pub message: Option<MessageId>,
+    /// Seconds that it is kept after its end.
+    pub retention_seconds: u32,
+}
+
+/// A job as it is first recorded: it waits for the first turn of its one lane.
+pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) -> (Head, Lane) {
+    let Asker { id, user, thread, message, retention_seconds } = asker;
+    let limits = spec.limits;
+    let longest = limits.queue() + limits.deadline() + LONGEST_PAUSE + Duration::from_secs(retention_seconds.into());
+    let head = Head {
+        id,
+        user,
+        kind: JobKind::Chat,
+        thread,
+        message,
+        model: spec.settings.model.clone(),
+        created_at: now,
+        started_at: None,
+        state: State::Queued { until: now + limits.queue() },
+        deadline_seconds: limits.deadline_seconds,
+        retention_seconds,
+        expires_at: now + longest,
+        lanes_version: 1,
+        inbox: 0,
+        watched_until: now + WATCHED_AT_FIRST,
+        usage: Usage::default(),
+        metrics: Metrics::default(),
+    };
+    (head, Lane::new(LaneName::main(), now + times.margin))
+}

@@ -1,0 +1,72 @@
+//! What a job's turns have left behind, and what it adds up to.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    answer::Answer,
+    id::LaneName,
+    job::{Head, Metrics},
+    lane::Lane,
+    time::Timestamp,
+    tool_call::{Progress, ToolCall},
+    usage::Usage,
+};
+
+/// What a turn has left behind.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Turn {
+    /// The model's answer, once it was whole.
+    pub answer: Option<Answer>,
+    /// The calls that were started, by their place in the answer.
+    pub calls: BTreeMap<u32, ToolCall>,
+}
+
+/// The turns of a job, by lane and number.
+pub type Turns = BTreeMap<(LaneName, u32), Turn>;
+
+impl Turn {
+    /// From the first start of a call to the last end.
+    fn tool_span(&self) -> Duration {
+        let ended = |call: &ToolCall| match call.progress {
+            Progress::Finished { at, .. } => at,
+            Progress::Started { .. } => call.started_at,
+        };
+        let first = self.calls.values().map(|call| call.started_at).min();
+        let last = self.calls.values().map(ended).max();
+        first.zip(last).map_or(Duration::ZERO, |(first, last)| last.since(first))
+    }
+}
+
+/// What a job has used and done, from its turns; `now` is its end, or the present.
+pub fn totals<'a>(
+    head: &Head,
+    lanes: impl IntoIterator<Item = &'a Lane>,
+    turns: &Turns,
+    now: Timestamp,
+) -> (Usage, Metrics) {
+    let mut usage = Usage::default();
+    let mut metrics = Metrics {
+        queue_time_ms: head.metrics.queue_time_ms,
+        recoveries: lanes.into_iter().map(|lane| lane.recoveries).sum(),
+        ..Metrics::default()
+    };
+    let mut at_work = 0;
+    for turn in turns.values() {
+        if let Some(answer) = &turn.answer {
+            usage += answer.usage;
+            metrics.total_turns += 1;
+            metrics.model_time_ms += answer.model_time_ms;
+            at_work += answer.model_time_ms;
+        }
+        metrics.tool_call_count += u32::try_from(turn.calls.len()).unwrap_or(u32::MAX);
+        metrics.tool_execution_time_ms += turn.calls.values().filter_map(ToolCall::duration).map(millis).sum::<u64>();
+        at_work += millis(turn.tool_span());
+    }
+    let life = millis(now.since(head.started_at.unwrap_or(now)));
+    metrics.overhead_ms = life.saturating_sub(at_work);
+    (usage, metrics)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,167 @@
+//! Accepting a job: one transaction, once for an idempotency key.
+
+use std::time::Duration;
+
+use domain::{
+    event::{Event, EventBody, JobState, Signature},
+    id::{JobId, UserId, WriterId},
+    job::{Asker, Head, JobSpec, Status, accept},
+    time::Timestamp,
+};
+
+use crate::{
+    Store,
+    error::{Error, Verdict},
+    item::{Item, Payload, event_item, head_item, lane_item, n, s, stamped, text},
+    items_ttl,
+    key::{Key, Sort},
+    write::Write,
+};
+
+/// How long an empty set of jobs at work is remembered.
+const AT_WORK_TTL: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// A key under which a start request may be repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The caller's key, unique for its user.
+    pub key: String,
+    /// What the request was about: the same key with another one is a mistake.
+    pub fingerprint: String,
+}
+
+/// A job to be accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// Who asks.
+    pub asker: Asker,
+    /// For what.
+    pub spec: JobSpec,
+    /// Under which key, if any.
+    pub key: Option<IdempotencyKey>,
+    /// Jobs that this user may have at work.
+    pub max_at_work: u32,
+}
+
+/// What became of a start request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CreateOutcome {
+    /// The job is accepted; its first continuation is owed.
+    Created(Head),
+    /// The same request was accepted before, as this job.
+    Existing(Head),
+    /// The same request was accepted before, and its job is gone.
+    ExistingGone(JobId),
+    /// The key was used for another request.
+    KeyReused,
+    /// The user has as many jobs at work as allowed.
+    TooManyJobs,
+}
+
+impl Store {
+    /// Accepts a job: its head, its first lane with the owed continuation, its request and its first event, or nothing.
+    ///
+    /// # Errors
+    /// When the table cannot be written; the job may have been accepted all the same, and the same key tells.
+    pub async fn create(&self, new: NewJob, now: Timestamp) -> Result<CreateOutcome, Error> {
+        let NewJob { asker, spec, key, max_at_work } = new;
+        let (head, lane) = accept(asker, &spec, now, &self.times);
+        let ttl = items_ttl(&head);
+
+        let (request, parts) = Payload::pack(&spec)?.into_items();
+        for (number, part) in (0..).zip(parts) {
+            let part_key = Key::of(&head.id, &Sort::RequestPart(number));
+            self.write(Write::put(stamped(part_key, ttl, part))).await?;
+        }
+        let queued =
+            Event { number: 1, at: now, origin: None, body: EventBody::JobQueued(JobState { status: Status::Queued }) };
+        let by = Signature { writer: starter(&head.id)?, count: 1 };
+        let request = stamped(Key::of(&head.id, &Sort::Request), ttl, request);
+        let mut writes = vec![
+            self.enter(&head.user, &head.id, max_at_work, now),
+            Write::put_new(head_item(&head, &self.times)?),
+            Write::put_new(lane_item(&head.id, &lane, ttl)?),
+            Write::put_new(request),
+            Write::put_new(event_item(&head.id, &queued, &by, ttl)?),
+        ];
+        if let Some(key) = &key {
+            let item = Item::from([
+                ("job".to_owned(), s(head.id.as_str())),
+                ("fingerprint".to_owned(), s(key.fingerprint.as_str())),
+            ]);
+            writes.push(Write::put_new(stamped(Key::idempotency(&head.user, &key.key), ttl, item)));
+        }
+        let token = head.id.as_str();
+        match self.transact(token, writes).await? {
+            Ok(()) => Ok(CreateOutcome::Created(head)),
+            Err(verdicts) => self.refused(key, &verdicts, &head).await,
+        }
+    }
+
+    /// The job that a key of this user stands for.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn job_of_key(&self, user: &UserId, key: &IdempotencyKey) -> Result<Option<CreateOutcome>, Error> {
+        match self.get(Key::idempotency(user, &key.key), true).await? {
+            Some(item) => self.known(&item, &key.fingerprint).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn refused(
+        &self,
+        key: Option<IdempotencyKey>,
+        verdicts: &[Verdict],
+        head: &Head,
+    ) -> Result<CreateOutcome, Error> {
+        if let (Some(key), Some(Verdict::Refused(Some(item)))) = (key, verdicts.get(5)) {
+            return self.known(item, &key.fingerprint).await;
+        }
+        match verdicts.get(1) {
+            // Written by ourselves: a repetition of the request that the token no longer covers.
+            Some(Verdict::Refused(_)) => Ok(CreateOutcome::Created(head.clone())),
+            _ => Ok(CreateOutcome::TooManyJobs),
+        }
+    }
+
+    async fn known(&self, item: &Item, fingerprint: &str) -> Result<CreateOutcome, Error> {
+        if text(item, "fingerprint") != Some(fingerprint) {
+            return Ok(CreateOutcome::KeyReused);
+        }
+        let job: JobId = text(item, "job")
+            .unwrap_or_default()
+            .parse()
+            .map_err(|error| Error::corrupt("an idempotency key", error))?;
+        Ok(match self.head(&job, true).await? {
+            Some(head) => CreateOutcome::Existing(head),
+            None => CreateOutcome::ExistingGone(job),
+        })
+    }
+
+    /// Puts a job into its user's set of jobs at work, if there is room.
+    fn enter(&self, user: &UserId, job: &JobId, max_at_work: u32, now: Timestamp) -> Write {
+        let set = aws_sdk_dynamodb::types::AttributeValue::Ss(vec![job.to_string()]);
+        let ttl = n((now + AT_WORK_TTL).as_seconds());
+        Write::update(
+            Key::at_work(user),
+            "ADD #jobs :job SET #ttl = :ttl, #v = :v",
+            [(":job", set), (":ttl", ttl), (":v", n(crate::item::FORMAT))],
+        )
+        .when(
+            "attribute_not_exists(#jobs) OR size(#jobs) < :max OR contains(#jobs, :id)",
+            [(":max", n(max_at_work)), (":id", s(job.as_str()))],
+        )
+    }
+
+    /// Takes a job out of its user's set of jobs at work; harmless when it is not in it.
+    pub(crate) fn leave(&self, user: &UserId, job: &JobId) -> Write {
+        let set = aws_sdk_dynamodb::types::AttributeValue::Ss(vec![job.to_string()]);
+        Write::update(Key::at_work(user), "DELETE #jobs :job", [(":job", set)])
+    }
+}
+
+/// Who signs a job's first event.
+fn starter(job: &JobId) -> Result<WriterId, Error> {
+    format!("start-{}", &job.as_str()[4..]).parse().map_err(|error| Error::corrupt(job.as_str(), error))
+}

@@ -1,0 +1,100 @@
+//! Deleting a job: gone for readers at once, and its items after its leases are over.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, WriteRequest};
+use domain::{id::JobId, job::Head, time::Timestamp};
+
+use crate::{
+    Store,
+    error::Error,
+    item::{Item, at, n, sort_of},
+    key::{Key, Sort, due_shard},
+    list::key_of,
+    query::Range,
+    write::Write,
+};
+
+/// How long the mark of a deleted job stays: longer than any message or viewer that may still ask for it.
+const MARK_LIVES: Duration = Duration::from_secs(15 * 24 * 3600);
+/// How many items one request may delete.
+const BATCH: usize = 25;
+/// Pauses before the rest of a batch is tried again.
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
+
+/// What became of a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// Readers do not see the job any more.
+    Deleted,
+    /// It is still at work: end it first.
+    AtWork,
+}
+
+impl Store {
+    /// Marks a finished job as deleted. Its items go with [`Store::purge`]: at once when nobody can be at work on it any
+    /// more, else when the sweeper comes by.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn delete(&self, head: &Head, now: Timestamp) -> Result<DeleteOutcome, Error> {
+        if !head.status().is_finished() {
+            return Ok(DeleteOutcome::AtWork);
+        }
+        let purge_at = now + self.times.length + self.times.margin;
+        let mark = Write::update(
+            Key::of(&head.id, &Sort::Head),
+            "SET #deleted = :yes, #ttl = :ttl, #due_at = :due, #due_shard = :shard \
+             REMOVE #user, #user_status, #user_thread, #user_message",
+            [
+                (":yes", AttributeValue::Bool(true)),
+                (":ttl", n((now + MARK_LIVES).as_seconds())),
+                (":due", at(purge_at)),
+                (":shard", crate::item::s(due_shard(&head.id))),
+            ],
+        );
+        self.write(mark.when("attribute_exists(#pk)", [])).await?;
+        let over_for = head.finished_at().map_or(Duration::ZERO, |ended| now.since(ended));
+        if over_for > self.times.length {
+            self.purge(&head.id).await?;
+        }
+        Ok(DeleteOutcome::Deleted)
+    }
+
+    /// Deletes every item of a job that is marked as deleted, but for the mark.
+    ///
+    /// # Errors
+    /// When the table cannot be written; what is left goes the next time.
+    pub async fn purge(&self, job: &JobId) -> Result<(), Error> {
+        let range = Range { pk: job.as_str(), from: " ".to_owned(), to: "~".to_owned(), consistent: true };
+        let mut start = None;
+        loop {
+            let (items, next) = self.page(&range, None, false, start).await?;
+            self.delete_all(items.iter().filter(|item| sort_of(item) != "head")).await?;
+            if next.is_none() {
+                break;
+            }
+            start = next;
+        }
+        let done = Write::update(Key::of(job, &Sort::Head), "REMOVE #due_at, #due_shard", []);
+        self.write(done.when("attribute_exists(#deleted)", [])).await.map(drop)
+    }
+
+    async fn delete_all(&self, items: impl Iterator<Item = &Item>) -> Result<(), Error> {
+        let requests: Vec<WriteRequest> = items
+            .filter_map(|item| DeleteRequest::builder().set_key(key_of(item)).build().ok())
+            .map(|delete| WriteRequest::builder().delete_request(delete).build())
+            .collect();
+        for batch in requests.chunks(BATCH) {
+            let mut left = HashMap::from([(self.table.clone(), batch.to_vec())]);
+            while !left.is_empty() {
+                let answer = self.client.batch_write_item().set_request_items(Some(left)).send().await;
+                left = answer.map_err(Error::from_sdk)?.unprocessed_items.unwrap_or_default();
+                if !left.is_empty() {
+                    tokio::time::sleep(BATCH_PAUSE).await;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Where each item is: the only place where key strings are built or read.
+
+use std::fmt;
+
+use domain::id::{JobId, LaneName, MessageId, ThreadId, UserId};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use domain::job::Status;
+
+/// The table's hash key.
+pub const PK: &str = "pk";
+/// The table's range key.
+pub const SK: &str = "sk";
+
+/// What would blur the parts of a key.
+const PARTS: &AsciiSet = &CONTROLS.add(b'#').add(b'%').add(b' ');
+
+/// Shards of the due index: one hot partition takes 1,000 writes a second, and every claim and commit moves a due time.
+pub const DUE_SHARDS: u32 = 8;
+
+/// A part of a key, such that it cannot be taken for two.
+fn part(text: &str) -> impl fmt::Display + '_ {
+    utf8_percent_encode(text, PARTS)
+}
+
+/// The range key of an item in a job's partition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Sort<'a> {
+    /// An event of the log.
+    Event(u64),
+    /// The head.
+    Head,
+    /// A lane.
+    Lane(&'a LaneName),
+    /// What the caller asked for.
+    Request,
+    /// A part of it, in order.
+    RequestPart(u32),
+    /// A turn's answer.
+    Answer(&'a LaneName, u32),
+    /// A part of it, in order, by whom it was written: an attempt that died may have left parts of its own.
+    AnswerPart(&'a LaneName, u32, &'a str, u32),
+    /// A tool call.
+    Call(&'a LaneName, u32, u32),
+}
+
+impl fmt::Display for Sort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(number) => write!(f, "event#{number:010}"),
+            Self::Head => f.write_str("head"),
+            Self::Lane(name) => write!(f, "lane#{name}"),
+            Self::Request => f.write_str("request"),
+            Self::RequestPart(n) => write!(f, "request#part#{n:04}"),
+            Self::Answer(lane, turn) => write!(f, "turn#{lane}#{turn:05}#answer"),
+            Self::AnswerPart(lane, turn, writer, n) => write!(f, "turn#{lane}#{turn:05}#answer#{writer}#{n:04}"),
+            Self::Call(lane, turn, index) => write!(f, "turn#{lane}#{turn:05}#call#{index:03}"),
+        }
+    }
+}
+
+/// After every key that starts with `turn#`: the end of what a turn has to know.
+pub(crate) const AFTER_TURNS: &str = "turn#~";
+/// After every lane, before the request.
+pub(crate) const AFTER_LANES: &str = "lane#~";
+/// Before every lane.
+pub(crate) const BEFORE_LANES: &str = "lane#";
+
+/// The number of the event under this range key, if it is one's.
+pub(crate) fn event_number(sort: &str) -> Option<u64> {
+    sort.strip_prefix("event#")?.parse().ok()
+}
+
+/// The whole key of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) pk: String,
+    pub(crate) sk: String,
+}
+
+impl Key {
+    /// An item of a job.
+    pub(crate) fn of(job: &JobId, sort: &Sort<'_>) -> Self {
+        Self { pk: job.to_string(), sk: sort.to_string() }
+    }
+
+    /// What an idempotency key of a user stands for.
+    pub(crate) fn idempotency(user: &UserId, key: &str) -> Self {
+        Self { pk: user_partition(user), sk: format!("key#{}", part(key)) }
+    }
+
+    /// The set of a user's jobs at work.
+    pub(crate) fn at_work(user: &UserId) -> Self {
+        Self { pk: user_partition(user), sk: "at_work".to_owned() }
+    }
+}
+
+fn user_partition(user: &UserId) -> String {
+    format!("user#{}", part(user.as_str()))
+}
+
+/// Index key: a user's jobs of one status.
+pub(crate) fn user_status(user: &UserId, status: Status) -> String {
+    format!("{}#{}", part(user.as_str()), status.as_str())
+}
+
+/// Index key: a user's jobs of one thread.
+pub(crate) fn user_thread(user: &UserId, thread: &ThreadId) -> String {
+    format!("{}#{}", part(user.as_str()), part(thread.as_str()))
+}
+
+/// Index key: a user's jobs that answer one message.
+pub(crate) fn user_message(user: &UserId, message: &MessageId) -> String {
+    format!("{}#{}", part(user.as_str()), part(message.as_str()))
+}
+
+/// Index key: which shard of the due index a job is in. The end of a ULID is random, so it spreads evenly.
+pub(crate) fn due_shard(job: &JobId) -> String {
+    let sum: u32 = job.as_str().bytes().rev().take(8).map(u32::from).sum();
+    shard_name(sum % DUE_SHARDS)
+}
+
+/// Index key: the n-th shard.
+pub(crate) fn shard_name(n: u32) -> String {
+    format!("due#{n}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jobs_items_sort_as_its_readers_want_them() {
+        let lane = LaneName::main();
+        let sorted = [
+            Sort::Event(1),
+            Sort::Event(10),
+            Sort::Event(9_999_999_999),
+            Sort::Head,
+            Sort::Lane(&lane),
+            Sort::Request,
+            Sort::RequestPart(0),
+            Sort::Answer(&lane, 1),
+            Sort::AnswerPart(&lane, 1, "w", 0),
+            Sort::Call(&lane, 1, 0),
+            Sort::Answer(&lane, 2),
+        ]
+        .map(|sort| sort.to_string());
+        assert!(sorted.is_sorted(), "{sorted:?}");
+        assert!(sorted.last().unwrap().as_str() < AFTER_TURNS);
+        assert!(sorted[4].as_str() < AFTER_LANES && AFTER_LANES < sorted[5].as_str());
+        assert_eq!(event_number(&sorted[1]), Some(10));
+    }
+
+    #[test]
+    fn two_users_never_share_an_index_key() {
+        let (a, b): (UserId, UserId) = ("a#b".parse().unwrap(), "a".parse().unwrap());
+        let (t, u): (ThreadId, ThreadId) = ("c".parse().unwrap(), "b#c".parse().unwrap());
+        assert_ne!(user_thread(&a, &t), user_thread(&b, &u));
+        assert_ne!(Key::idempotency(&a, "x"), Key::idempotency(&b, "b#x"));
+    }
+}

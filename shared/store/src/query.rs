@@ -1,0 +1,74 @@
+//! Reading ranges and single items.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::{
+    Store,
+    error::Error,
+    item::{Item, s},
+    key::{Key, PK, SK},
+};
+
+/// A range of a partition.
+pub(crate) struct Range<'a> {
+    pub(crate) pk: &'a str,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) consistent: bool,
+}
+
+impl Store {
+    /// One item, or nothing.
+    pub(crate) async fn get(&self, key: Key, consistent: bool) -> Result<Option<Item>, Error> {
+        let got = self.client.get_item().table_name(&self.table).set_key(Some(key.into_item()));
+        Ok(got.consistent_read(consistent).send().await.map_err(Error::from_sdk)?.item)
+    }
+
+    /// The whole of a range, in order.
+    pub(crate) async fn range(&self, range: Range<'_>) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let (page, next) = self.page(&range, None, false, start).await?;
+            items.extend(page);
+            if next.is_none() {
+                return Ok(items);
+            }
+            start = next;
+        }
+    }
+
+    /// One page of a range, at most `limit` items, and where the next begins.
+    pub(crate) async fn page(
+        &self,
+        range: &Range<'_>,
+        limit: Option<i32>,
+        backwards: bool,
+        start: Option<Item>,
+    ) -> Result<(Vec<Item>, Option<Item>), Error> {
+        let values: HashMap<String, AttributeValue> = [
+            (":pk".to_owned(), s(range.pk)),
+            (":from".to_owned(), s(range.from.as_str())),
+            (":to".to_owned(), s(range.to.as_str())),
+        ]
+        .into();
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("#pk = :pk AND #sk BETWEEN :from AND :to")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#sk", SK)
+            .set_expression_attribute_values(Some(values))
+            .consistent_read(range.consistent)
+            .scan_index_forward(!backwards)
+            .set_limit(limit)
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(Error::from_sdk)?;
+        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.filter(|key| !key.is_empty())))
+    }
+}

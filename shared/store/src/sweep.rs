@@ -1,0 +1,121 @@
+//! What is due and not done, by index (PROTOCOL: `sweep`).
+
+use domain::{
+    continuation::Continuation,
+    id::{JobId, LaneName},
+    time::Timestamp,
+};
+
+use crate::{
+    Store,
+    error::{Error, Verdict},
+    item::{Item, at, is_deleted, lane_item, n, partition_of, sort_of},
+    items_ttl,
+    key::{DUE_SHARDS, Key, Sort, shard_name},
+    schema::Index,
+    write::Write,
+};
+
+/// Something that is past its due time, as the index has it: it may be stale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// A job's head.
+    Job(JobId),
+    /// A lane.
+    Lane(JobId, LaneName),
+}
+
+impl Store {
+    /// What the due index has up to `now`, at most `limit` entries of each shard, and whether there may be more.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn due(&self, now: Timestamp, limit: u32) -> Result<(Vec<Due>, bool), Error> {
+        let (mut due, mut more) = (Vec::new(), false);
+        for shard in 0..DUE_SHARDS {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(Index::ByDue.name())
+                .key_condition_expression("#shard = :shard AND #due <= :now")
+                .expression_attribute_names("#shard", Index::ByDue.hash())
+                .expression_attribute_names("#due", Index::ByDue.range())
+                .expression_attribute_values(":shard", crate::item::s(shard_name(shard)))
+                .expression_attribute_values(":now", at(now))
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+                .send()
+                .await
+                .map_err(Error::from_sdk)?;
+            more |= answer.last_evaluated_key.is_some_and(|key| !key.is_empty());
+            due.extend(answer.items.unwrap_or_default().iter().filter_map(entry));
+        }
+        Ok((due, more))
+    }
+
+    /// Looks at a lane that the index calls due. Pushes its due time (one sweeper of several wins), and answers with the
+    /// continuation that is owed, unless somebody is at work.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written.
+    pub async fn sweep_lane(
+        &self,
+        job: &JobId,
+        lane: &LaneName,
+        now: Timestamp,
+    ) -> Result<Option<Continuation>, Error> {
+        let Some(lane) = self.lane(job, lane).await? else { return Ok(None) };
+        let Some(swept) = lane.swept(now) else { return Ok(None) };
+        let Some(head) = self.head(job, true).await? else { return Ok(None) };
+        let ttl = items_ttl(&head);
+        let key = Key::of(job, &Sort::Lane(&lane.name));
+        let push = Write::change(key, &lane_item(job, &lane, ttl)?, &lane_item(job, &swept.lane, ttl)?).when(
+            "#epoch = :epoch AND #turn = :turn AND #due_at = :was",
+            [(":epoch", n(lane.epoch)), (":turn", n(lane.turn)), (":was", at(lane.due_at.unwrap_or(Timestamp::MIN)))],
+        );
+        let pushed = self.write(push).await? == Verdict::Fine;
+        Ok((pushed && swept.ask).then(|| Continuation { job: job.clone(), lane: lane.name, turn: lane.turn }))
+    }
+
+    /// For a system that is the table's only user and has just started: whoever held a lease is dead. Ends every lease,
+    /// and answers with the continuations of all open lanes, since their messages may have died as well.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written.
+    pub async fn release_all(&self, now: Timestamp) -> Result<Vec<Continuation>, Error> {
+        let forever = Timestamp::from_millis(i64::MAX);
+        let mut owed = Vec::new();
+        let (due, _) = self.due(forever, u32::MAX).await?;
+        for entry in due {
+            let Due::Lane(job, name) = entry else { continue };
+            let Some(lane) = self.lane(&job, &name).await?.filter(|lane| lane.open) else { continue };
+            if lane.is_leased(now) {
+                let release = Write::update(
+                    Key::of(&job, &Sort::Lane(&name)),
+                    "SET #lease.#expires_at = :now",
+                    [(":now", at(now))],
+                );
+                self.write(release.when("#epoch = :epoch AND attribute_exists(#lease)", [(":epoch", n(lane.epoch))]))
+                    .await?;
+            }
+            owed.push(Continuation { job, lane: name, turn: lane.turn });
+        }
+        Ok(owed)
+    }
+
+    /// Whether a job is only the mark of a deleted one, whose items may be left.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn is_deleted(&self, job: &JobId) -> Result<bool, Error> {
+        Ok(self.get(Key::of(job, &Sort::Head), true).await?.is_some_and(|item| is_deleted(&item)))
+    }
+}
+
+fn entry(item: &Item) -> Option<Due> {
+    let job = partition_of(item).parse().ok()?;
+    match sort_of(item).strip_prefix("lane#") {
+        Some(lane) => Some(Due::Lane(job, lane.parse().ok()?)),
+        None => Some(Due::Job(job)),
+    }
+}

@@ -1,0 +1,232 @@
+//! Writes with conditions, alone or together in a transaction.
+//!
+//! A change of an item is made from the item before and after: only what differs is written, so that a lease that was
+//! renewed meanwhile, or a viewer that was noted, is not undone by somebody who read the item earlier.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure as OnRefusal, TransactWriteItem, Update,
+};
+
+use crate::{
+    Store,
+    error::{Cancelled, Error, Verdict, cancelled},
+    item::Item,
+    key::{Key, PK, SK},
+};
+
+/// How often a transaction is tried while others are at work on its items.
+const CONFLICT_TRIES: u32 = 10;
+const CONFLICT_PAUSE: Duration = Duration::from_millis(15);
+
+/// One write with its condition.
+#[derive(Debug, Clone)]
+pub(crate) struct Write {
+    kind: Kind,
+    condition: Option<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Put(Item),
+    Update { key: Key, expression: String },
+    Check(Key),
+}
+
+impl Write {
+    /// Puts an item, replacing what is there.
+    pub(crate) fn put(item: Item) -> Self {
+        Self::of(Kind::Put(item))
+    }
+
+    /// Puts an item where none is.
+    pub(crate) fn put_new(item: Item) -> Self {
+        Self::put(item).when("attribute_not_exists(#pk)", [])
+    }
+
+    /// Only checks a condition.
+    pub(crate) fn check(key: Key) -> Self {
+        Self::of(Kind::Check(key))
+    }
+
+    /// Updates by an expression; attributes are written as `#name`.
+    pub(crate) fn update<const N: usize>(key: Key, expression: &str, values: [(&str, AttributeValue); N]) -> Self {
+        let mut write = Self::of(Kind::Update { key, expression: expression.to_owned() });
+        write.name_all(expression);
+        write.values.extend(values.map(|(name, value)| (name.to_owned(), value)));
+        write
+    }
+
+    /// Changes an item from what it was to what it shall be; attributes that are the same in both are left alone.
+    pub(crate) fn change(key: Key, before: &Item, after: &Item) -> Self {
+        let mut write = Self::of(Kind::Check(key.clone()));
+        let (mut sets, mut removes) = (Vec::new(), Vec::new());
+        for (n, (name, value)) in after.iter().filter(|(name, value)| before.get(*name) != Some(value)).enumerate() {
+            sets.push(format!("#{name} = :set{n}"));
+            write.names.insert(format!("#{name}"), name.clone());
+            write.values.insert(format!(":set{n}"), value.clone());
+        }
+        for name in before.keys().filter(|name| !after.contains_key(*name)) {
+            removes.push(format!("#{name}"));
+            write.names.insert(format!("#{name}"), name.clone());
+        }
+        let mut expression = String::new();
+        if !sets.is_empty() {
+            expression.push_str(&format!("SET {} ", sets.join(", ")));
+        }
+        if !removes.is_empty() {
+            expression.push_str(&format!("REMOVE {}", removes.join(", ")));
+        }
+        if !expression.is_empty() {
+            write.kind = Kind::Update { key, expression };
+        }
+        write
+    }
+
+    /// Adds a condition, to hold together with those before; attributes are written as `#name`.
+    pub(crate) fn when<const N: usize>(mut self, condition: &str, values: [(&str, AttributeValue); N]) -> Self {
+        self.name_all(condition);
+        self.values.extend(values.map(|(name, value)| (name.to_owned(), value)));
+        self.condition = Some(match self.condition {
+            Some(before) => format!("{before} AND ({condition})"),
+            None => format!("({condition})"),
+        });
+        self
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, condition: None, names: HashMap::new(), values: HashMap::new() }
+    }
+
+    fn name_all(&mut self, expression: &str) {
+        for piece in expression.split('#').skip(1) {
+            let end = piece.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(piece.len());
+            self.names.insert(format!("#{}", &piece[..end]), piece[..end].to_owned());
+        }
+    }
+
+    /// As an item of a transaction.
+    fn into_transact(self, table: &str) -> Result<TransactWriteItem, Error> {
+        let broken = |error: aws_sdk_dynamodb::error::BuildError| Error::Unavailable(Box::new(error));
+        let names = (!self.names.is_empty()).then_some(self.names);
+        let values = (!self.values.is_empty()).then_some(self.values);
+        let item = TransactWriteItem::builder();
+        Ok(match self.kind {
+            Kind::Put(new) => item.put(
+                Put::builder()
+                    .table_name(table)
+                    .set_item(Some(new))
+                    .set_condition_expression(self.condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .return_values_on_condition_check_failure(OnRefusal::AllOld)
+                    .build()
+                    .map_err(broken)?,
+            ),
+            Kind::Update { key, expression } => item.update(
+                Update::builder()
+                    .table_name(table)
+                    .set_key(Some(key.into_item()))
+                    .update_expression(expression)
+                    .set_condition_expression(self.condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .return_values_on_condition_check_failure(OnRefusal::AllOld)
+                    .build()
+                    .map_err(broken)?,
+            ),
+            Kind::Check(key) => item.condition_check(
+                ConditionCheck::builder()
+                    .table_name(table)
+                    .set_key(Some(key.into_item()))
+                    .condition_expression(self.condition.unwrap_or_default())
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .return_values_on_condition_check_failure(OnRefusal::AllOld)
+                    .build()
+                    .map_err(broken)?,
+            ),
+        }
+        .build())
+    }
+}
+
+impl Key {
+    pub(crate) fn into_item(self) -> Item {
+        [(PK.to_owned(), AttributeValue::S(self.pk)), (SK.to_owned(), AttributeValue::S(self.sk))].into()
+    }
+}
+
+impl Store {
+    /// One write alone. `Refused` carries the item as it is.
+    pub(crate) async fn write(&self, write: Write) -> Result<Verdict, Error> {
+        let Write { kind, condition, names, values } = write;
+        let names = (!names.is_empty()).then_some(names);
+        let values = (!values.is_empty()).then_some(values);
+        let sent = match kind {
+            Kind::Put(item) => {
+                let put = self
+                    .client
+                    .put_item()
+                    .table_name(&self.table)
+                    .set_item(Some(item))
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .return_values_on_condition_check_failure(OnRefusal::AllOld);
+                put.send().await.map(drop).map_err(aws_sdk_dynamodb::Error::from)
+            }
+            Kind::Update { key, expression } => {
+                let update = self
+                    .client
+                    .update_item()
+                    .table_name(&self.table)
+                    .set_key(Some(key.into_item()))
+                    .update_expression(expression)
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .return_values_on_condition_check_failure(OnRefusal::AllOld);
+                update.send().await.map(drop).map_err(aws_sdk_dynamodb::Error::from)
+            }
+            // Nothing differs: there is nothing to write.
+            Kind::Check(_) => Ok(()),
+        };
+        match sent {
+            Ok(()) => Ok(Verdict::Fine),
+            Err(error) => refusal(error),
+        }
+    }
+
+    /// All of the writes, or none. `token`: at most 36 characters, the same for the same writes only, by which the
+    /// table knows a repetition of this request (for ten minutes).
+    pub(crate) async fn transact(&self, token: &str, writes: Vec<Write>) -> Result<Result<(), Vec<Verdict>>, Error> {
+        let items: Vec<TransactWriteItem> =
+            writes.into_iter().map(|write| write.into_transact(&self.table)).collect::<Result<_, _>>()?;
+        for tried in 0..CONFLICT_TRIES {
+            let request =
+                self.client.transact_write_items().set_transact_items(Some(items.clone())).client_request_token(token);
+            match request.send().await {
+                Ok(_) => return Ok(Ok(())),
+                Err(error) => match cancelled(error) {
+                    Cancelled::Refused(verdicts) => return Ok(Err(verdicts)),
+                    Cancelled::Conflict => tokio::time::sleep(CONFLICT_PAUSE * (tried + 1)).await,
+                    Cancelled::Failed(error) => return Err(error),
+                },
+            }
+        }
+        Err(Error::Contended)
+    }
+}
+
+fn refusal(error: aws_sdk_dynamodb::Error) -> Result<Verdict, Error> {
+    match error {
+        aws_sdk_dynamodb::Error::ConditionalCheckFailedException(refused) => {
+            Ok(Verdict::Refused(refused.item().filter(|item| !item.is_empty()).cloned()))
+        }
+        other => Err(Error::from_sdk(other)),
+    }
+}
