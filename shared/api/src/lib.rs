@@ -1,1 +1,19 @@
-//! api
+//! What callers see: requests, answers, errors, frames of the stream, and the opaque tokens among them. The page that
+//! fixes all of it is API.md. Nothing here reads or writes anything: no store, no queue, no engine, no clock.
+//!
+//! In reading order: [`paths`]; [`user`], who asks; [`job_request`] and [`idempotency`], how a job is started;
+//! [`job_view`] and [`page`], how it is read; [`event_view`], [`cursor`], [`sse`] and [`stream_token`], how it is
+//! followed; [`error`] and [`request_id`], what went wrong and in which request.
+
+pub mod cursor;
+pub mod error;
+pub mod event_view;
+pub mod idempotency;
+pub mod job_request;
+pub mod job_view;
+pub mod page;
+pub mod paths;
+pub mod request_id;
+pub mod sse;
+pub mod stream_token;
+pub mod user;

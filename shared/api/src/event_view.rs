@@ -1,0 +1,218 @@
+//! An event as viewers get it: in frames, and as JSON for those who poll.
+
+use domain::{
+    event::{Event, EventBody},
+    id::{JobId, LaneName},
+    job::Status,
+    time::Timestamp,
+};
+use serde::Serialize;
+
+/// The `data` of an event's frame. Reads back as [`domain::event::EventView`].
+///
+/// Written by a type of its own since a tool call brings its lane and turn with it, and the event's origin would write
+/// both a second time: a reader that is strict about JSON refuses members that come twice.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventView<'a> {
+    /// What happened.
+    #[serde(flatten)]
+    body: &'a EventBody,
+    /// To which job.
+    job_id: &'a JobId,
+    /// When.
+    at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lane: Option<&'a LaneName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+}
+
+impl<'a> EventView<'a> {
+    /// `event` of `job` as viewers get it.
+    pub fn new(job: &'a JobId, event: &'a Event) -> Self {
+        let brings_its_own = event.body.tool_call().is_some();
+        let place = event.origin.as_ref().filter(|_| !brings_its_own);
+        Self {
+            body: &event.body,
+            job_id: job,
+            at: event.at,
+            lane: place.map(|origin| &origin.lane),
+            turn: place.map(|origin| origin.turn),
+            attempt: event.origin.as_ref().map(|origin| origin.attempt),
+        }
+    }
+
+    /// Its JSON, on one line: JSON has no line breaks within strings.
+    pub fn to_json(&self) -> String {
+        #[expect(clippy::expect_used, reason = "strings, numbers, and JSON that was read before")]
+        serde_json::to_string(self).expect("an event can be written as JSON")
+    }
+}
+
+/// An event with its number, for viewers who poll; in frames the number is the frame's id.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NumberedEventView<'a> {
+    /// Its place in the log.
+    pub id: u64,
+    /// The event.
+    #[serde(flatten)]
+    pub event: EventView<'a>,
+}
+
+/// A piece of a job's log: the answer of `GET /jobs/{id}/events`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventsView<'a> {
+    /// The events after the cursor, in order.
+    pub data: Vec<NumberedEventView<'a>>,
+    /// The cursor for the next request.
+    pub last_event: u64,
+    /// Where the job is.
+    pub status: Status,
+}
+
+impl<'a> EventsView<'a> {
+    /// The events after the cursor `after` of a job with this status.
+    pub fn new(job: &'a JobId, events: &'a [Event], after: u64, status: Status) -> Self {
+        let data: Vec<_> = events
+            .iter()
+            .map(|event| NumberedEventView { id: event.number, event: EventView::new(job, event) })
+            .collect();
+        let last_event = data.last().map_or(after, |event| event.id);
+        Self { data, last_event, status }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use domain::{
+        event::{JobState, JobSummary, Origin, ToolCallView, ToolErrorView},
+        job::{FailedDuring, FinishReason, JobError, Metrics},
+        tool_call::{ToolCallStatus, ToolErrorPhase},
+        usage::Usage,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    pub(crate) fn job() -> JobId {
+        "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap()
+    }
+
+    pub(crate) fn at() -> Timestamp {
+        Timestamp::from_millis(1_763_800_000_120)
+    }
+
+    pub(crate) fn event(number: u64, body: EventBody) -> Event {
+        let origin = Origin { lane: LaneName::main(), turn: 2, attempt: 3 };
+        Event { number, at: at(), origin: Some(origin), body }
+    }
+
+    fn call(status: ToolCallStatus) -> EventBody {
+        ToolCallView {
+            id: "call_1".into(),
+            lane: LaneName::main(),
+            turn: 2,
+            node_id: Some("n1".into()),
+            name: "look".into(),
+            arguments: "{}".into(),
+            status,
+            result: Some("a\r\nb".into()),
+            result_truncated: true,
+            error: Some(ToolErrorView { phase: Some(ToolErrorPhase::Timeout), message: "slow".into() }),
+            started_at: Some(at()),
+            finished_at: None,
+            duration_ms: Some(5),
+        }
+        .into_event()
+    }
+
+    fn summary(status: Status) -> EventBody {
+        JobSummary {
+            status,
+            finish_reason: FinishReason::Error,
+            output: "text\nof two lines".into(),
+            output_truncated: false,
+            usage: Usage { cost_usd: 0.25, ..Usage::default() },
+            metrics: Metrics::default(),
+            error: Some(JobError {
+                code: "upstream_rejected".into(),
+                message: "no".into(),
+                failed_during: FailedDuring::ModelCall,
+                tool_name: None,
+                node_id: None,
+                turn: 2,
+            }),
+        }
+        .into_event()
+    }
+
+    pub(crate) fn one_of_each() -> Vec<Event> {
+        use ToolCallStatus as S;
+        let state = |status| JobState { status };
+        let bodies = vec![
+            EventBody::JobQueued(state(Status::Queued)),
+            EventBody::JobRunning(state(Status::Running)),
+            EventBody::JobInputRequired(state(Status::InputRequired)),
+            EventBody::TurnStarted { model: "m".into() },
+            EventBody::OutputDelta { text: "Zoë\r\n".into() },
+            EventBody::ReasoningDelta { text: "hm".into() },
+            call(S::Pending),
+            call(S::Running),
+            call(S::Completed),
+            call(S::Error),
+            call(S::Skipped),
+            call(S::Unknown),
+            EventBody::TurnRestarted { output_offset: 5 },
+            EventBody::ModelWaiting { until: at(), code: "rate_limited".into(), message: "wait".into() },
+            EventBody::TurnCompleted { model: "m".into(), finish_reason: FinishReason::Stop, usage: Usage::default() },
+            summary(Status::Completed),
+            summary(Status::Failed),
+            summary(Status::Cancelled),
+        ];
+        bodies.into_iter().zip(1..).map(|(body, number)| event(number, body)).collect()
+    }
+
+    #[test]
+    fn every_event_reads_back_as_the_domains_view_of_it() {
+        for event in one_of_each() {
+            let json = EventView::new(&job(), &event).to_json();
+            let view: domain::event::EventView = serde_json::from_str(&json).unwrap();
+            assert_eq!(view.body, event.body);
+            assert_eq!((view.job_id, view.at, view.origin), (job(), event.at, event.origin));
+        }
+    }
+
+    #[test]
+    fn no_member_comes_twice() {
+        for event in one_of_each() {
+            let json = EventView::new(&job(), &event).to_json();
+            for member in ["\"lane\":", "\"turn\":2", "\"attempt\":", "\"job_id\":", "\"type\":"] {
+                // A failed job's error names its turn too, one level down.
+                let nested = usize::from(member == "\"turn\":2" && json.contains("failed_during"));
+                assert_eq!(json.matches(member).count(), 1 + nested, "{member} in {json}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_of_the_job_itself_has_no_lane() {
+        let queued = Event { origin: None, ..event(1, EventBody::JobQueued(JobState { status: Status::Queued })) };
+        let view = serde_json::to_value(EventsView::new(&job(), &[queued], 0, Status::Queued)).unwrap();
+        assert_eq!(
+            view,
+            json!({
+                "data": [{"id": 1, "type": "job.queued", "status": "queued", "job_id": job(), "at": at()}],
+                "last_event": 1, "status": "queued"
+            })
+        );
+    }
+
+    #[test]
+    fn an_empty_piece_of_the_log_keeps_the_cursor() {
+        let job = job();
+        let view = EventsView::new(&job, &[], 57, Status::Running);
+        assert_eq!(serde_json::to_value(view).unwrap(), json!({"data": [], "last_event": 57, "status": "running"}));
+    }
+}

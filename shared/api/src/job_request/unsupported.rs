@@ -1,0 +1,23 @@
+//! The part of the contract that this release does not have. Deleting a line turns the member on; what is to be done
+//! with it then is the reader's business.
+
+/// Members that are named to callers as not supported, by path. `tools.mcp` stands for tools of that type.
+const UNSUPPORTED: &[&str] = &[
+    "model_api_key",
+    "approval",
+    "workflow",
+    "workflow_id",
+    "workflow_version",
+    "tools.mcp",
+    "compaction",
+    "limits.max_total_tokens",
+    "limits.max_cost_usd",
+];
+
+pub(super) fn is_unsupported(path: &str) -> bool {
+    UNSUPPORTED.contains(&path)
+}
+
+pub(super) fn message(what: &str) -> String {
+    format!("{what} is not supported by this release; leave it out.")
+}
