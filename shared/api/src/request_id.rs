@@ -23,7 +23,6 @@ pub async fn stamp(request: Request, next: Next) -> Response {
 fn gateway_id(request: &Request) -> Option<String> {
     match request.extensions().get::<RequestContext>()? {
         RequestContext::ApiGatewayV2(context) => context.request_id.clone().filter(|id| !id.is_empty()),
-        #[allow(unreachable_patterns, reason = "features of lambda_http, chosen elsewhere, add variants")]
         _ => None,
     }
 }

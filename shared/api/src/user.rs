@@ -40,7 +40,6 @@ fn signed_in(parts: &Parts) -> Option<UserId> {
         RequestContext::ApiGatewayV2(context) => {
             context.authorizer.as_ref()?.jwt.as_ref()?.claims.get("sub")?.parse().ok()
         }
-        #[allow(unreachable_patterns, reason = "features of lambda_http, chosen elsewhere, add variants")]
         _ => None,
     }
 }

@@ -1,0 +1,70 @@
+//! The SDK's configuration, made once and shared by every client of a process: they then share its connections and its
+//! credentials, too.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+
+/// A region is one network away.
+const CONNECT: Duration = Duration::from_secs(2);
+/// DynamoDB and SQS answer in milliseconds; what has not answered by then is lost.
+const READ: Duration = Duration::from_secs(3);
+const ATTEMPT: Duration = Duration::from_secs(4);
+/// All attempts and the waits between them. Shorter than a lease, so that whoever asks still holds it when told that
+/// nothing came of it.
+const OPERATION: Duration = Duration::from_secs(9);
+const ATTEMPTS: u32 = 3;
+
+/// The configuration from the environment (region, credentials, endpoint), with our HTTP client, time-outs and retries.
+pub async fn config() -> SdkConfig {
+    loader().load().await
+}
+
+/// The same before it is loaded, for those who must change something, such as the endpoint.
+pub fn loader() -> ConfigLoader {
+    install_crypto();
+    let client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(client)
+        .timeout_config(timeouts())
+        // Standard and not adaptive: that one slows the whole process down when one table or queue throttles.
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+}
+
+/// Makes ring the crypto of every rustls in the process, the model client's included, which has none by itself. Harmless
+/// when repeated; a process that has chosen already keeps its choice.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .read_timeout(READ)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(OPERATION)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crypto_is_installed_once_and_again_is_harmless() {
+        install_crypto();
+        install_crypto();
+        assert!(rustls::crypto::CryptoProvider::get_default().is_some());
+    }
+
+    #[test]
+    fn an_operation_ends_before_a_lease_of_ten_seconds() {
+        let timeouts = timeouts();
+        assert!(timeouts.operation_timeout().is_some_and(|longest| longest < Duration::from_secs(10)));
+        assert!(timeouts.operation_attempt_timeout() < timeouts.operation_timeout());
+    }
+}

@@ -1,0 +1,101 @@
+//! Reading the environment: the one place that does. What is missing or wrong is an error that names the variable and
+//! the rule, at the start, instead of a surprise later; nothing falls back to a fake. Values are never in an error,
+//! since some are secrets.
+
+use std::{env::VarError, fmt::Display, str::FromStr};
+
+/// A variable that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvError {
+    /// It is not set, or empty.
+    #[error("the environment variable {name} is required and not set")]
+    Missing {
+        /// Its name.
+        name: &'static str,
+    },
+    /// It is set to what it may not be.
+    #[error("the environment variable {name} is invalid: it must be {rule}")]
+    Invalid {
+        /// Its name.
+        name: &'static str,
+        /// What it must be, such as `a number of seconds from 1 to 900`.
+        rule: String,
+    },
+}
+
+/// The variable's value. Set and empty is as good as not set.
+///
+/// # Errors
+/// When it is not set, or not Unicode.
+pub fn required(name: &'static str) -> Result<String, EnvError> {
+    optional(name)?.ok_or(EnvError::Missing { name })
+}
+
+/// The variable's value, if it is set and not empty.
+///
+/// # Errors
+/// When it is not Unicode.
+pub fn optional(name: &'static str) -> Result<Option<String>, EnvError> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    present(name, std::env::var(name))
+}
+
+/// The required variable's value as a `T`; `rule` completes "it must be …" where it is none.
+///
+/// # Errors
+/// When it is not set, or does not parse.
+pub fn parsed<T: FromStr>(name: &'static str, rule: impl Display) -> Result<T, EnvError> {
+    parse(name, &required(name)?, rule)
+}
+
+/// The optional variable's value as a `T`.
+///
+/// # Errors
+/// When it is set and does not parse.
+pub fn parsed_optional<T: FromStr>(name: &'static str, rule: impl Display) -> Result<Option<T>, EnvError> {
+    optional(name)?.map(|text| parse(name, &text, rule)).transpose()
+}
+
+fn present(name: &'static str, value: Result<String, VarError>) -> Result<Option<String>, EnvError> {
+    match value {
+        Ok(text) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(EnvError::Invalid { name, rule: "Unicode text".to_owned() }),
+    }
+}
+
+fn parse<T: FromStr>(name: &'static str, text: &str, rule: impl Display) -> Result<T, EnvError> {
+    text.trim().parse().map_err(|_| EnvError::Invalid { name, rule: rule.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(
+            required("NIGHTSHIFT_TEST_THAT_NOBODY_SETS").unwrap_err().to_string(),
+            "the environment variable NIGHTSHIFT_TEST_THAT_NOBODY_SETS is required and not set"
+        );
+        assert_eq!(optional("NIGHTSHIFT_TEST_THAT_NOBODY_SETS"), Ok(None));
+        assert_eq!(parsed_optional::<u16>("NIGHTSHIFT_TEST_THAT_NOBODY_SETS", "a port"), Ok(None));
+    }
+
+    #[test]
+    fn empty_is_as_good_as_not_set() {
+        assert_eq!(present("X", Ok(" ".into())), Ok(None));
+        assert_eq!(present("X", Ok("a".into())), Ok(Some("a".into())));
+    }
+
+    #[test]
+    fn what_does_not_parse_is_named_with_its_rule_and_without_its_value() {
+        assert_eq!(parse::<u16>("PORT", " 80 ", "a port"), Ok(80));
+        assert_eq!(
+            parse::<u16>("PORT", "hunter2", "a number from 1 to 65535").unwrap_err().to_string(),
+            "the environment variable PORT is invalid: it must be a number from 1 to 65535"
+        );
+        let not_unicode = present("X", Err(VarError::NotUnicode("x".into()))).unwrap_err();
+        assert_eq!(not_unicode.to_string(), "the environment variable X is invalid: it must be Unicode text");
+    }
+}
