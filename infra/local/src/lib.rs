@@ -1,3 +1,4 @@
 //! local
 
+pub mod demo_model;
 pub mod emulator;

@@ -30,7 +30,7 @@ impl Gate {
         self.0.open.send_replace(true);
     }
 
-    pub(super) async fn pass(&self) {
+    pub(crate) async fn pass(&self) {
         self.0.reached.send_replace(true);
         wait(&self.0.open).await;
     }
