@@ -2,11 +2,13 @@
 //! decided from data is decided here, so that it can be tested by the million.
 //!
 //! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`] and [`answer`], what is said and done;
-//! [`lane`] and [`job`], where the rules are; [`turn`], what turns add up to; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`] and
+//! [`lane`] and [`job`], where the rules are; [`turn`], what turns add up to; [`conversation`], what the model
+//! is told; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`] and
 //! [`limits`].
 
 pub mod answer;
 pub mod continuation;
+pub mod conversation;
 pub mod event;
 pub mod id;
 pub mod job;

@@ -16,6 +16,10 @@ pub const RESULT_VIEW_BYTES: usize = 32 * 1024;
 pub const ARGUMENTS_BYTES: usize = 64 * 1024;
 /// Longest tool result that is stored, in bytes (R184).
 pub const RESULT_BYTES: usize = 256 * 1024;
+/// Bytes of one result that the model may read; a larger one is replaced by a note (R184).
+pub const RESULT_BYTES_TO_MODEL: usize = 128 * 1024;
+/// Bytes of all the results of a turn that the model may read together (R50).
+pub const TURN_BYTES_TO_MODEL: usize = 50 * 1024;
 /// A worker dies, another takes the turn over: so often, then the job fails.
 pub const MAX_TRIES: u32 = 5;
 /// Longest time that a job waits for a person, whatever it asks for.

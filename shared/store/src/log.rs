@@ -14,6 +14,7 @@ use crate::{
     Store,
     error::{Error, Verdict},
     item::{event_from_item, event_item, head_from_item, is_deleted, signature, sort_of},
+    items_ttl,
     key::Sort,
     query::Range,
     write::Write,
@@ -128,23 +129,15 @@ impl Store {
     }
 
     /// An appender for the turn of which `fence` is the lease, where `tail` was read before the claim.
-    pub fn appender(
-        &self,
-        job: &JobId,
-        fence: &Fence,
-        turn: u32,
-        attempt: u32,
-        tail: &Tail,
-        ttl: Timestamp,
-    ) -> Appender {
+    pub fn appender(&self, head: &Head, fence: &Fence, turn: u32, attempt: u32, tail: &Tail) -> Appender {
         Appender {
             store: self.clone(),
-            job: job.clone(),
+            job: head.id.clone(),
             fence: fence.clone(),
             origin: Origin { lane: fence.lane.clone(), turn, attempt },
             tail: tail.number,
             count: 0,
-            ttl,
+            ttl: items_ttl(head),
         }
     }
 }

@@ -1,0 +1,103 @@
+//! What the model is told: the conversation as the next turn sends it, made from the request and the turns before.
+
+use std::ops::RangeInclusive;
+
+use crate::{
+    id::LaneName,
+    job::JobSpec,
+    limits::{RESULT_BYTES_TO_MODEL, TURN_BYTES_TO_MODEL},
+    message::{Content, Message},
+    tool_call::ToolOutcome,
+    turn::{Turn, Turns},
+};
+
+/// The conversation of a lane before its turn `next`: what was asked, and what each turn before has added.
+pub fn conversation(spec: &JobSpec, turns: &Turns, lane: &LaneName, next: u32) -> Vec<Message> {
+    let before: RangeInclusive<(LaneName, u32)> = (lane.clone(), 1)..=(lane.clone(), next.saturating_sub(1));
+    let added = turns.range(before).flat_map(|(_, turn)| said(turn));
+    spec.messages.iter().cloned().chain(added).collect()
+}
+
+/// What one turn adds: the model's answer, and one entry for each call that it asked for, in the answer's order (R111).
+fn said(turn: &Turn) -> Vec<Message> {
+    let Some(answer) = &turn.answer else { return vec![] };
+    if answer.text.is_empty() && answer.calls.is_empty() {
+        return vec![]; // providers refuse an empty message
+    }
+    let mut results: Vec<String> = (0..)
+        .zip(&answer.calls)
+        .map(|(index, _)| turn.calls.get(&index).and_then(|call| call.outcome()).unwrap_or(&ToolOutcome::Unknown))
+        .map(ToolOutcome::for_model)
+        .collect();
+    truncate_for_model(&mut results);
+    let answers = answer.calls.iter().zip(results).map(|(call, result)| Message::Tool {
+        tool_call_id: call.id.clone(),
+        name: Some(call.name.clone()),
+        content: Content::Text(result),
+    });
+    std::iter::once(answer.as_message()).chain(answers).collect()
+}
+
+/// Cuts the results of a turn, in the order of its calls, to what the model may read: a result over
+/// [`RESULT_BYTES_TO_MODEL`] is replaced by a note, and when the rest is over [`TURN_BYTES_TO_MODEL`] together the
+/// largest are cut to equal lengths, so that a small result survives beside a large one. What was cut says how much is
+/// missing. The same results always give the same text.
+fn truncate_for_model(results: &mut [String]) {
+    for result in results.iter_mut().filter(|result| result.len() > RESULT_BYTES_TO_MODEL) {
+        *result = format!(
+            "[result omitted: {} bytes, more than the {RESULT_BYTES_TO_MODEL} bytes that one result may have]",
+            result.len()
+        );
+    }
+    let share = fair_share(results, TURN_BYTES_TO_MODEL);
+    for result in results.iter_mut().filter(|result| result.len() > share) {
+        *result = cut(result, share);
+    }
+}
+
+/// The length to which the longest texts must be cut so that all fit in `total`: what the shorter ones leave of their
+/// equal part goes to the longer ones.
+fn fair_share(texts: &[String], total: usize) -> usize {
+    let mut lengths: Vec<usize> = texts.iter().map(String::len).collect();
+    lengths.sort_unstable();
+    let mut left = total;
+    for (n_before, length) in lengths.iter().enumerate() {
+        let share = left / (lengths.len() - n_before);
+        if *length > share {
+            return share;
+        }
+        left -= length;
+    }
+    usize::MAX
+}
+
+/// The beginning of a text and a note of what is missing, together at most `longest` bytes.
+fn cut(text: &str, longest: usize) -> String {
+    let note = |missing: usize| format!("\n[truncated: {missing} of {} bytes are missing]", text.len());
+    let keep = text.floor_char_boundary(longest.saturating_sub(note(text.len()).len()));
+    let mut note = note(text.len() - keep);
+    note.truncate(note.floor_char_boundary(longest));
+    format!("{}{note}", &text[..keep])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_cut_to_50_kb_together_and_say_what_is_missing_r50() {
+        let mut results = vec!["é".repeat(30_000), "short".to_owned(), "x".repeat(60_000)];
+        truncate_for_model(&mut results);
+        assert_eq!(results[1], "short");
+        let total: usize = results.iter().map(String::len).sum();
+        assert!((TURN_BYTES_TO_MODEL - 100..=TURN_BYTES_TO_MODEL).contains(&total), "{total}");
+        assert!(results[0].ends_with("of 60000 bytes are missing]"), "{}", &results[0][results[0].len() - 60..]);
+    }
+
+    #[test]
+    fn a_result_over_128_kb_is_left_out_r184() {
+        let mut results = vec!["x".repeat(RESULT_BYTES_TO_MODEL + 1)];
+        truncate_for_model(&mut results);
+        assert_eq!(results[0], "[result omitted: 131073 bytes, more than the 131072 bytes that one result may have]");
+    }
+}

@@ -1,0 +1,99 @@
+//! The engine: what a worker is made of, and what it does with one message.
+
+use std::time::Duration;
+
+use domain::continuation::Continuation;
+use model_client::ModelClient;
+use queue::Ticket;
+use store::ClaimOutcome;
+use tokio::time::Instant;
+use tools::ToolRegistry;
+
+use crate::{emit::Batching, turn::Turn, upkeep::Upkeep};
+
+/// How an engine behaves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    /// When streamed text is written.
+    pub batching: Batching,
+}
+
+/// Runs turns. Built once in a process.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// The table, the queues and the time.
+    pub upkeep: Upkeep,
+    /// The language model.
+    pub model: ModelClient,
+    /// The tools that exist.
+    pub tools: ToolRegistry,
+    /// How it behaves.
+    pub settings: Settings,
+}
+
+/// A message as it was delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// What it asks for.
+    pub continuation: Continuation,
+    /// Whether it was delivered before.
+    pub again: bool,
+    /// By which the queue knows this delivery, if it came from one.
+    pub ticket: Option<Ticket>,
+}
+
+/// What is to be done with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Handled {
+    /// Delete it.
+    Done,
+    /// Keep it: it comes back.
+    Back,
+}
+
+impl Engine {
+    /// Does what a message asks for. `until`: when this invocation has to be over.
+    pub async fn handle(&self, delivery: &Delivery, until: Instant) -> Handled {
+        let Continuation { job, lane, turn } = &delivery.continuation;
+        let begun = Instant::now();
+        let handled = self.take(delivery, until).await;
+        let duration_ms = duration_ms(begun.elapsed());
+        match handled {
+            Ok(handled) => {
+                tracing::info!(job.id = %job, lane = %lane, turn.number = turn, duration_ms, ?handled, "message handled");
+                handled
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(job.id = %job, lane = %lane, turn.number = turn, duration_ms, error, "turn given up");
+                Handled::Back
+            }
+        }
+    }
+
+    async fn take(&self, delivery: &Delivery, until: Instant) -> Result<Handled, store::Error> {
+        let Upkeep { store, clock, .. } = &self.upkeep;
+        let Delivery { continuation, again, ticket } = delivery;
+        if let Some(ticket) = ticket {
+            self.upkeep.hide(ticket, store.times().length).await;
+        }
+        let asked = Instant::now();
+        match store.claim(continuation, *again, &clock.fresh_name(), clock.now()).await? {
+            ClaimOutcome::Gone => Ok(Handled::Done),
+            ClaimOutcome::Disposed(disposition, head) => {
+                self.upkeep.dispose(continuation, ticket.as_ref(), *again, disposition, &head).await
+            }
+            ClaimOutcome::Claimed(claimed) => {
+                let expires = asked + store.times().length;
+                Turn { engine: self, ticket: ticket.as_ref(), tail: claimed.tail, until, expires }
+                    .run(claimed.held)
+                    .await
+            }
+        }
+    }
+}
+
+pub(crate) fn duration_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

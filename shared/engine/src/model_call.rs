@@ -1,0 +1,140 @@
+//! One call of the model: what it is asked, how its stream becomes events, and what its failures mean to the job.
+
+use std::{collections::HashSet, time::Duration};
+
+use domain::{
+    answer::{Answer, TURN_SEPARATOR},
+    id::ToolCallId,
+    job::{Ending, FailedDuring, FinishReason, JobSpec, ToolChoice},
+    lane::Lane,
+    message::{Message, RequestedCall},
+    retry::{self, backoff},
+};
+use futures_util::StreamExt;
+use model_client::{Completion, ModelError, ModelEvent, ModelRequest};
+
+use crate::{Engine, emit::Emitter, engine::duration_ms, tool_calls::JobTools, upkeep::failed};
+
+/// What the model is asked in a turn.
+pub(crate) struct Asked<'a> {
+    pub(crate) spec: &'a JobSpec,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) lane: &'a Lane,
+    /// Messages that had been accepted when the conversation was loaded.
+    pub(crate) inbox: u32,
+    pub(crate) tools: &'a JobTools,
+}
+
+/// Why the model gave no answer.
+#[derive(Debug)]
+pub(crate) struct ModelFailure(ModelError);
+
+impl Asked<'_> {
+    fn request(&self) -> ModelRequest {
+        let settings = &self.spec.settings;
+        ModelRequest {
+            model: settings.model.clone(),
+            messages: self.messages.clone(),
+            tools: self.tools.specs(),
+            // A forced choice holds for the first turn, or no turn could ever be the last (R180).
+            tool_choice: match (&settings.tool_choice, self.lane.turn) {
+                (ToolChoice::None, _) => model_client::ToolChoice::None,
+                (ToolChoice::Required, 1) => model_client::ToolChoice::Required,
+                (ToolChoice::Named(name), 1) => model_client::ToolChoice::Named(name.clone()),
+                _ => model_client::ToolChoice::Auto,
+            },
+            parallel_tool_calls: settings.parallel_tool_calls,
+            temperature: settings.temperature,
+            top_p: settings.top_p,
+            max_output_tokens: settings.max_output_tokens,
+            reasoning: settings.reasoning.clone(),
+            response_format: settings.response_format.clone(),
+        }
+    }
+}
+
+impl Engine {
+    /// Asks the model and passes on what it says as it comes. The answer is whole, or there is none.
+    pub(crate) async fn ask_model(&self, asked: &Asked<'_>, emitter: &Emitter) -> Result<Answer, ModelFailure> {
+        let begun = tokio::time::Instant::now();
+        let mut stream = self.model.stream(&asked.request(), None).await.map_err(ModelFailure)?;
+        let (mut text, mut reasoning) = (String::new(), String::new());
+        while let Some(event) = stream.next().await {
+            match event.map_err(ModelFailure)? {
+                ModelEvent::TextDelta(delta) => {
+                    let apart = if text.is_empty() && asked.lane.output_bytes > 0 { TURN_SEPARATOR } else { "" };
+                    emitter.output(format!("{apart}{delta}")).await;
+                    text.push_str(&delta);
+                }
+                ModelEvent::ReasoningDelta(delta) => {
+                    emitter.reasoning(delta.clone()).await;
+                    reasoning.push_str(&delta);
+                }
+                ModelEvent::ToolCallSeen { .. } => {}
+                ModelEvent::Completed(completion) => {
+                    let model_time_ms = duration_ms(begun.elapsed());
+                    return Ok(answer(asked, text, reasoning, completion, model_time_ms));
+                }
+            }
+        }
+        Err(ModelFailure(ModelError::Interrupted { source: None }))
+    }
+}
+
+fn answer(asked: &Asked<'_>, text: String, reasoning: String, completion: Completion, model_time_ms: u64) -> Answer {
+    let Completion { tool_calls, reasoning_details, usage, finish, model } = completion;
+    let mut seen: HashSet<ToolCallId> = HashSet::new();
+    let calls: Vec<RequestedCall> = tool_calls
+        .into_iter()
+        .enumerate()
+        .map(|(index, call)| {
+            let invented = || ToolCallId::invented(&asked.lane.name, asked.lane.turn, index);
+            let id = call.id.filter(|id| !seen.contains(id)).unwrap_or_else(invented);
+            seen.insert(id.clone());
+            RequestedCall { id, name: call.name, arguments: call.arguments }
+        })
+        .collect();
+    let finish_reason = match finish {
+        _ if !calls.is_empty() => FinishReason::ToolCalls,
+        model_client::FinishReason::Length => FinishReason::Length,
+        model_client::FinishReason::Stop | model_client::FinishReason::ToolCalls => FinishReason::Stop,
+    };
+    Answer {
+        text,
+        reasoning,
+        reasoning_details,
+        calls,
+        finish_reason,
+        model: model.unwrap_or_else(|| asked.spec.settings.model.clone()),
+        usage,
+        model_time_ms,
+        inbox: asked.inbox,
+    }
+}
+
+impl ModelFailure {
+    /// How long to wait before the next try; `None`: the same request would be refused again.
+    pub(crate) fn delay(&self, backoffs: u32, jitter: f64) -> Option<Duration> {
+        let asked = match (&self.0, self.0.retry_after()) {
+            (_, Some(wait)) => retry::Asked::Wait(wait),
+            (ModelError::RateLimited { .. }, None) => retry::Asked::Patience,
+            _ => retry::Asked::Nothing,
+        };
+        self.0.retryable().then(|| backoff(backoffs, asked, jitter))
+    }
+
+    /// A stable word.
+    pub(crate) fn code(&self) -> &'static str {
+        self.0.code()
+    }
+
+    /// The same for people.
+    pub(crate) fn message(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// How the job ends that cannot go on without an answer.
+    pub(crate) fn ending(&self, turn: u32) -> Ending {
+        failed(FinishReason::Error, self.code(), self.message(), FailedDuring::ModelCall, turn)
+    }
+}

@@ -1,0 +1,342 @@
+//! One turn: claimed already, here it is done and committed.
+
+use std::time::Duration;
+
+use domain::{
+    answer::Answer,
+    continuation::Continuation,
+    conversation::conversation,
+    event::{EventBody, JobState},
+    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, State, Status},
+    lane::{Lane, Phase},
+    limits::{CALL_LIMIT_TEXT, TOOL_LIMIT_TEXT},
+    time::Timestamp,
+    turn::{self, totals},
+};
+use queue::{Line, Ticket};
+use store::{AppendError, CommitOutcome, EndOutcome, Fenced, Held, Record, Tail};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    Engine, Handled,
+    emit::{self, Emitter},
+    keeper::{Keeper, Stop},
+    model_call::{Asked, ModelFailure},
+    tool_calls::JobTools,
+    upkeep::{deadline_passed, failed},
+};
+
+/// What a turn's commit and its last events may take.
+const TO_COMMIT: Duration = Duration::from_secs(5);
+
+/// A claimed turn.
+pub(crate) struct Turn<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) ticket: Option<&'a Ticket>,
+    /// The log's end before the claim.
+    pub(crate) tail: Tail,
+    /// When the invocation has to be over.
+    pub(crate) until: Instant,
+    /// When the lease ends that the claim made.
+    pub(crate) expires: Instant,
+}
+
+/// How the work of a turn came out.
+pub(crate) enum Outcome {
+    /// The next turn, or the rest of this one, is owed: send this.
+    Next(Continuation, Duration),
+    /// The job is over.
+    Over,
+    /// The job is to be ended so.
+    End(Ending),
+    /// The lease was lost: stop.
+    Lost,
+}
+
+/// What goes wrong with the table or the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error(transparent)]
+    Table(#[from] store::Error),
+    #[error("the log cannot be written")]
+    Log(#[from] AppendError),
+}
+
+impl Turn<'_> {
+    /// Does the turn, with the keeper and the writer of its events beside it.
+    pub(crate) async fn run(self, mut held: Held) -> Result<Handled, store::Error> {
+        let upkeep = &self.engine.upkeep;
+        let (job, fence) = (held.id().clone(), held.fence.clone());
+        let head = held.job.head.clone();
+        let (turn, attempt) = (held.lane().turn, held.lane().attempt);
+        let (watched_until, watched) = watch::channel(head.watched_until);
+        let appender = upkeep.store.appender(&head, &fence, turn, attempt, &self.tail);
+        let (emitter, writer) = emit::channel(appender, watched, upkeep.clock.clone(), self.engine.settings.batching);
+        let keeper =
+            Keeper { upkeep, job: &job, fence: &fence, ticket: self.ticket, watched_until, expires: self.expires };
+        let deadline = self.instant_of(match head.state {
+            State::Running { deadline_at } => deadline_at,
+            _ => Timestamp::from_millis(i64::MAX),
+        });
+        let outcome = tokio::select! {
+            biased;
+            stop = keeper.run() => {
+                tracing::info!(job.id = %job, turn.number = turn, lease.epoch = fence.epoch, ?stop, "turn stopped");
+                match stop {
+                    // The owner's end of the job is also the end of this message.
+                    Stop::JobOver => Outcome::Over,
+                    Stop::LeaseLost => Outcome::Lost,
+                }
+            }
+            error = writer.run() => match error {
+                AppendError::LeaseLost => Outcome::Lost,
+                AppendError::Table(error) => return Err(error),
+            },
+            () = sleep_until(deadline) => Outcome::End(deadline_passed(&head, turn)),
+            outcome = self.work(&mut held, &emitter) => match outcome {
+                Ok(outcome) => outcome,
+                Err(Broken::Table(error) | Broken::Log(AppendError::Table(error))) => return Err(error),
+                Err(Broken::Log(AppendError::LeaseLost)) => Outcome::Lost,
+            },
+        };
+        self.conclude(&held, outcome).await
+    }
+
+    async fn conclude(&self, held: &Held, outcome: Outcome) -> Result<Handled, store::Error> {
+        let upkeep = &self.engine.upkeep;
+        match outcome {
+            Outcome::Next(continuation, delay) => {
+                upkeep.send_to(Line::Continuations, &continuation, delay).await;
+                Ok(Handled::Done)
+            }
+            Outcome::Lost => Ok(Handled::Back),
+            Outcome::End(ending) => {
+                let (by, now) = (upkeep.clock.fresh_name(), upkeep.clock.now());
+                match upkeep.store.end(held.id(), ending, Some(&held.fence), &by, now).await? {
+                    EndOutcome::LeaseLost => Ok(Handled::Back),
+                    EndOutcome::Ended(_) | EndOutcome::Already(_) | EndOutcome::Gone => self.settle(held).await,
+                }
+            }
+            Outcome::Over => self.settle(held).await,
+        }
+    }
+
+    async fn settle(&self, held: &Held) -> Result<Handled, store::Error> {
+        let upkeep = &self.engine.upkeep;
+        if let Some(head) = upkeep.store.head(held.id(), true).await?
+            && head.owed().any()
+        {
+            upkeep.settle(&head).await?;
+        }
+        Ok(Handled::Done)
+    }
+
+    async fn work(&self, held: &mut Held, emitter: &Emitter) -> Result<Outcome, Broken> {
+        let lane = held.lane().clone();
+        if lane.is_out_of_tries() {
+            return Ok(Outcome::End(out_of_tries(&lane)));
+        }
+        if lane.attempt > 1 {
+            emitter.event(EventBody::TurnRestarted { output_offset: lane.output_bytes }).await;
+        }
+        if self.tail.number == 1 && emitter.flush().await == 1 + u64::from(lane.attempt > 1) {
+            emitter.job_event(EventBody::JobRunning(JobState { status: Status::Running })).await;
+        }
+        let Some(record) = self.engine.upkeep.store.load(held.id()).await? else { return Ok(Outcome::Over) };
+        let still_ours = record
+            .lanes
+            .get(&lane.name)
+            .is_some_and(|lane| lane.open && lane.is_held_by(&held.fence.owner, held.fence.epoch));
+        if !still_ours {
+            return Ok(if record.head.status().is_finished() { Outcome::Over } else { Outcome::Lost });
+        }
+        // The head may have moved on since the claim (its inbox, its viewers): what is written is compared with this.
+        held.job.head = record.head.clone();
+        let Some(spec) = record.spec.clone() else { return Ok(Outcome::End(no_request(lane.turn))) };
+        let begun = Instant::now();
+        let tools = JobTools::new(&self.engine.tools, &spec.tools);
+        let turn_ends = begun + spec.limits.turn();
+
+        let recorded = record.turns.get(&(lane.name.clone(), lane.turn)).and_then(|turn| turn.answer.clone());
+        let answer = match (lane.phase, recorded) {
+            (Phase::Tools, Some(answer)) => answer,
+            _ => match self.ask(held, emitter, &record, &spec, &tools, turn_ends).await? {
+                Ok(answer) => answer,
+                Err(outcome) => return Ok(outcome),
+            },
+        };
+        if let Some(ending) = over_limit(&spec, &record, &lane, &answer) {
+            return Ok(Outcome::End(ending));
+        }
+        if lane.phase == Phase::Model && !answer.calls.is_empty() && self.short_of_time(&tools, &answer) {
+            return self.give_back(held, Duration::ZERO, false).await;
+        }
+        let calls_end = turn_ends.min(self.until - TO_COMMIT);
+        let known = record.turns.get(&(lane.name.clone(), lane.turn)).map(|turn| &turn.calls);
+        let Some(calls) = self.run_calls(held, emitter, &tools, &answer, known, calls_end).await? else {
+            return Ok(Outcome::Lost);
+        };
+        emitter
+            .event(EventBody::TurnCompleted {
+                model: answer.model.clone(),
+                finish_reason: answer.finish_reason,
+                usage: answer.usage,
+            })
+            .await;
+        emitter.flush().await;
+        let mut turns = record.turns;
+        turns.insert((lane.name, lane.turn), turn::Turn { answer: Some(answer.clone()), calls });
+        self.commit(held, &answer, &turns).await
+    }
+
+    /// Asks the model, and records its answer.
+    async fn ask(
+        &self,
+        held: &mut Held,
+        emitter: &Emitter,
+        record: &Record,
+        spec: &JobSpec,
+        tools: &JobTools,
+        turn_ends: Instant,
+    ) -> Result<Result<Answer, Outcome>, Broken> {
+        let lane = held.lane().clone();
+        emitter.event(EventBody::TurnStarted { model: spec.settings.model.clone() }).await;
+        let asked = Asked {
+            spec,
+            messages: conversation(spec, &record.turns, &lane.name, lane.turn),
+            lane: &lane,
+            inbox: record.head.inbox,
+            tools,
+        };
+        let answered = tokio::select! {
+            answered = self.engine.ask_model(&asked, emitter) => answered,
+            () = sleep_until(turn_ends) => {
+                return Ok(Err(Outcome::End(turn_timeout(spec, lane.turn))));
+            }
+        };
+        match answered {
+            Ok(answer) => {
+                emitter.flush().await;
+                let now = self.engine.upkeep.clock.now();
+                match self.engine.upkeep.store.checkpoint(held, &answer, now).await? {
+                    Fenced::Done(()) => Ok(Ok(answer)),
+                    Fenced::LeaseLost => Ok(Err(Outcome::Lost)),
+                }
+            }
+            Err(failure) => self.put_off(held, emitter, &failure).await.map(Err),
+        }
+    }
+
+    /// The model gave no answer: the turn is tried again later, or the job fails.
+    async fn put_off(&self, held: &mut Held, emitter: &Emitter, failure: &ModelFailure) -> Result<Outcome, Broken> {
+        let clock = &self.engine.upkeep.clock;
+        let lane = held.lane();
+        let deadline = match held.job.head.state {
+            State::Running { deadline_at } => deadline_at,
+            _ => Timestamp::from_millis(i64::MAX),
+        };
+        match failure.delay(lane.backoffs, clock.jitter()) {
+            Some(delay) if clock.now() + delay < deadline => {
+                if !delay.is_zero() {
+                    let (code, message) = (failure.code().to_owned(), failure.message());
+                    let until = clock.now() + delay;
+                    emitter.event(EventBody::ModelWaiting { until, code, message }).await;
+                    emitter.flush().await;
+                }
+                self.give_back(held, delay, true).await
+            }
+            _ => Ok(Outcome::End(failure.ending(lane.turn))),
+        }
+    }
+
+    async fn give_back(&self, held: &mut Held, delay: Duration, upstream: bool) -> Result<Outcome, Broken> {
+        let now = self.engine.upkeep.clock.now();
+        Ok(match self.engine.upkeep.store.give_back(held, delay, upstream, now).await? {
+            Fenced::Done(lane) => Outcome::Next(next(held, &lane), delay),
+            Fenced::LeaseLost => Outcome::Lost,
+        })
+    }
+
+    async fn commit(&self, held: &mut Held, answer: &Answer, turns: &turn::Turns) -> Result<Outcome, Broken> {
+        let upkeep = &self.engine.upkeep;
+        if answer.calls.is_empty() {
+            let now = upkeep.clock.now();
+            let sums = totals(&held.job.head, held.job.lanes.values(), turns, now);
+            match upkeep.store.complete(held, answer.finish_reason, answer.inbox, sums, now).await? {
+                CommitOutcome::Completed(_) => return Ok(Outcome::Over),
+                CommitOutcome::LeaseLost => return Ok(Outcome::Lost),
+                CommitOutcome::MessageWaits => {}
+            }
+        }
+        Ok(match upkeep.store.advance(held, upkeep.clock.now()).await? {
+            Fenced::Done(lane) => Outcome::Next(next(held, &lane), Duration::ZERO),
+            Fenced::LeaseLost => Outcome::Lost,
+        })
+    }
+
+    /// Whether the invocation's time will not do for these calls.
+    fn short_of_time(&self, tools: &JobTools, answer: &Answer) -> bool {
+        let longest = answer.calls.iter().map(|call| tools.timeout(&call.name)).max().unwrap_or_default();
+        Instant::now() + longest + TO_COMMIT > self.until
+    }
+
+    /// A moment of the job's clock as one of this process's.
+    fn instant_of(&self, moment: Timestamp) -> Instant {
+        const FAR: Duration = Duration::from_secs(86_400 * 365);
+        Instant::now() + moment.since(self.engine.upkeep.clock.now()).min(FAR)
+    }
+}
+
+/// The message that asks for what comes next in a lane.
+fn next(held: &Held, lane: &Lane) -> Continuation {
+    Continuation { job: held.id().clone(), lane: lane.name.clone(), turn: lane.turn }
+}
+
+/// More turns with tools, or more calls, than the job may have (R48, R49).
+fn over_limit(spec: &JobSpec, record: &Record, lane: &Lane, answer: &Answer) -> Option<Ending> {
+    if answer.calls.is_empty() {
+        return None;
+    }
+    let of_lane = (lane.name.clone(), 1)..(lane.name.clone(), lane.turn);
+    let asked_before = record
+        .turns
+        .range(of_lane)
+        .filter(|(_, turn)| turn.answer.as_ref().is_some_and(|answer| !answer.calls.is_empty()))
+        .count();
+    let (code, text) = if asked_before >= spec.limits.max_turns as usize {
+        ("tool_limit", TOOL_LIMIT_TEXT)
+    } else if answer.calls.len() > spec.limits.max_tool_calls_per_turn as usize {
+        ("tool_call_limit", CALL_LIMIT_TEXT)
+    } else {
+        return None;
+    };
+    let error = JobError {
+        code: code.to_owned(),
+        message: text.to_owned(),
+        failed_during: FailedDuring::ToolExecution,
+        tool_name: answer.calls.first().map(|call| call.name.clone()),
+        node_id: None,
+        turn: lane.turn,
+    };
+    Some(Ending::Failed { reason: FinishReason::ToolLimit, error })
+}
+
+fn turn_timeout(spec: &JobSpec, turn: u32) -> Ending {
+    let seconds = spec.limits.turn_seconds;
+    let message = format!("The model took longer than the {seconds} seconds of a turn (limits.turn_seconds)");
+    failed(FinishReason::Error, "turn_timeout", message, FailedDuring::ModelCall, turn)
+}
+
+fn out_of_tries(lane: &Lane) -> Ending {
+    let n = lane.tries - 1;
+    let message = format!("Turn {} was begun {n} times, and each time its worker was lost", lane.turn);
+    failed(FinishReason::Error, "attempts_exhausted", message, FailedDuring::Turn, lane.turn)
+}
+
+fn no_request(turn: u32) -> Ending {
+    let message = "What was asked for is missing from the table".to_owned();
+    failed(FinishReason::Error, "request_missing", message, FailedDuring::Turn, turn)
+}

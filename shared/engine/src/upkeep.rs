@@ -1,0 +1,242 @@
+//! What keeps jobs going apart from turns: stray messages, what finished jobs owe, and the sweep.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    continuation::Continuation,
+    id::{JobId, LaneName},
+    job::{Ending, FailedDuring, FinishReason, Head, JobError, State},
+    lane::Disposition,
+};
+use queue::{ContinuationQueue, Line, Ticket};
+use store::{Due, EndOutcome, Store};
+use tokio::time::Instant;
+
+use crate::{Handled, clock::Clock};
+
+/// How many due entries of each shard one pass takes.
+const PAGE: u32 = 50;
+/// How much longer than a lease a message is hidden, so that it does not come back a moment too early.
+const HIDDEN_LONGER: Duration = Duration::from_secs(1);
+
+/// The table, the queues and the time.
+#[derive(Debug, Clone)]
+pub struct Upkeep {
+    /// The table.
+    pub store: Store,
+    /// The queues.
+    pub queue: ContinuationQueue,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a sweep found and did (R63).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Lanes whose continuation was sent again.
+    pub continuations_sent: u32,
+    /// Jobs that were failed because their time was up.
+    pub jobs_expired: u32,
+    /// Jobs whose end was settled.
+    pub jobs_settled: u32,
+    /// Deleted jobs whose items were removed.
+    pub jobs_purged: u32,
+    /// Entries that needed nothing.
+    pub untouched: u32,
+    /// Entries that could not be dealt with; they come again.
+    pub failed: u32,
+    /// Whether the time was up before everything was looked at.
+    pub has_more: bool,
+}
+
+impl Upkeep {
+    /// Does what becomes of a message whose turn is not to be taken (PROTOCOL: `dispose`).
+    pub(crate) async fn dispose(
+        &self,
+        message: &Continuation,
+        ticket: Option<&Ticket>,
+        again: bool,
+        disposition: Disposition,
+        head: &Head,
+    ) -> Result<Handled, store::Error> {
+        match disposition {
+            Disposition::Drop => {}
+            Disposition::Keep => return Ok(Handled::Back),
+            Disposition::ComeBack(left) => {
+                if let Some(ticket) = ticket {
+                    self.hide(ticket, left + Duration::from_secs_f64(self.clock.jitter())).await;
+                }
+                return Ok(Handled::Back);
+            }
+            Disposition::SendAgain(turn) => self.send(&Continuation { turn, ..message.clone() }, Duration::ZERO).await,
+            Disposition::Closed => self.dispose_closed(message, again, head).await?,
+        }
+        Ok(Handled::Done)
+    }
+
+    async fn dispose_closed(&self, message: &Continuation, again: bool, head: &Head) -> Result<(), store::Error> {
+        // The lane was read after this head: read it again, or a job that has just ended looks as if it went on.
+        let Some(head) = self.store.head(&head.id, true).await? else { return Ok(()) };
+        if head.status().is_finished() {
+            if head.owed().any() {
+                self.settle(&head).await?;
+            }
+        } else if again {
+            for lane in self.store.lanes(&message.job).await?.into_iter().filter(|lane| lane.open && lane.epoch == 0) {
+                let continuation = Continuation { job: message.job.clone(), lane: lane.name, turn: 1 };
+                self.send(&continuation, Duration::ZERO).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what a finished job owes: its terminal event, and telling the event bus. Anyone may, any number of times.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written.
+    pub async fn settle(&self, head: &Head) -> Result<(), store::Error> {
+        self.store.write_terminal(&head.id, &self.clock.fresh_name(), self.clock.now()).await?;
+        self.store.settled(head).await
+    }
+
+    /// Ends a job from outside of its turns, and settles it.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written.
+    pub async fn end(&self, job: &JobId, ending: Ending) -> Result<EndOutcome, store::Error> {
+        let ended = self.store.end(job, ending, None, &self.clock.fresh_name(), self.clock.now()).await?;
+        if let EndOutcome::Ended(head) = &ended {
+            self.settle(head).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Asks for a turn. That the queue cannot be reached is logged and nothing else: the turn is recorded as owed.
+    pub async fn send(&self, continuation: &Continuation, delay: Duration) {
+        // A first turn belongs behind other first turns, wherever its message was lost.
+        let line = if continuation.turn == 1 && delay.is_zero() { Line::Starts } else { Line::Continuations };
+        self.send_to(line, continuation, delay).await;
+    }
+
+    pub(crate) async fn send_to(&self, line: Line, continuation: &Continuation, delay: Duration) {
+        if let Err(error) = self.queue.send(continuation, line, delay).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(job.id = %continuation.job, error, "continuation not sent; the sweeper will");
+        }
+    }
+
+    /// Hides a message for so long, if the queue can be reached.
+    pub(crate) async fn hide(&self, ticket: &Ticket, span: Duration) {
+        if let Err(error) = self.queue.hide(ticket, span + HIDDEN_LONGER).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "message not hidden");
+        }
+    }
+
+    /// For a system that is the table's only user and has just started: takes up what a dead predecessor left.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written.
+    pub async fn take_over(&self) -> Result<usize, store::Error> {
+        let owed = self.store.release_all(self.clock.now()).await?;
+        for continuation in &owed {
+            self.send(continuation, Duration::ZERO).await;
+        }
+        Ok(owed.len())
+    }
+
+    /// Looks at everything that is past its due time, for at most `budget`.
+    ///
+    /// # Errors
+    /// When the index cannot be read. A single entry that fails is counted and comes again.
+    pub async fn sweep(&self, budget: Duration) -> Result<SweepReport, store::Error> {
+        let until = Instant::now() + budget;
+        let mut report = SweepReport::default();
+        loop {
+            let (due, more) = self.store.due(self.clock.now(), PAGE).await?;
+            let before = report.failed + report.untouched;
+            let found = due.len();
+            for entry in due {
+                if Instant::now() >= until {
+                    report.has_more = true;
+                    return Ok(report);
+                }
+                if let Err(error) = self.sweep_entry(&entry, &mut report).await {
+                    report.failed += 1;
+                    tracing::warn!(?entry, error = &error as &dyn std::error::Error, "not swept");
+                }
+            }
+            // What was dealt with is due no more; when nothing was, the rest would only come round again.
+            let stuck = (report.failed + report.untouched - before) as usize >= found;
+            if !more || stuck {
+                report.has_more = more;
+                return Ok(report);
+            }
+        }
+    }
+
+    async fn sweep_entry(&self, entry: &Due, report: &mut SweepReport) -> Result<(), store::Error> {
+        match entry {
+            Due::Lane(job, lane) => self.sweep_lane(job, lane, report).await,
+            Due::Job(job) => self.sweep_job(job, report).await,
+        }
+    }
+
+    async fn sweep_lane(&self, job: &JobId, lane: &LaneName, report: &mut SweepReport) -> Result<(), store::Error> {
+        match self.store.sweep_lane(job, lane, self.clock.now()).await? {
+            Some(continuation) => {
+                self.send(&continuation, Duration::ZERO).await;
+                report.continuations_sent += 1;
+            }
+            None => report.untouched += 1,
+        }
+        Ok(())
+    }
+
+    async fn sweep_job(&self, job: &JobId, report: &mut SweepReport) -> Result<(), store::Error> {
+        let Some(head) = self.store.head(job, true).await? else {
+            if self.store.is_deleted(job).await? {
+                self.store.purge(job).await?;
+                report.jobs_purged += 1;
+            }
+            return Ok(());
+        };
+        let now = self.clock.now();
+        let ending = match &head.state {
+            State::Finished { owed, .. } if owed.any() => {
+                self.settle(&head).await?;
+                report.jobs_settled += 1;
+                return Ok(());
+            }
+            State::Queued { until } if *until <= now => queue_timeout(),
+            State::Running { deadline_at } if *deadline_at <= now => deadline_passed(&head, 0),
+            _ => {
+                report.untouched += 1;
+                return Ok(());
+            }
+        };
+        match self.end(job, ending).await? {
+            EndOutcome::Ended(_) => report.jobs_expired += 1,
+            EndOutcome::Already(_) | EndOutcome::LeaseLost | EndOutcome::Gone => report.untouched += 1,
+        }
+        Ok(())
+    }
+}
+
+/// How a job ends that nobody took up in time.
+fn queue_timeout() -> Ending {
+    let message = "No worker took the job up in time (limits.queue_seconds)".to_owned();
+    failed(FinishReason::QueueTimeout, "queue_timeout", message, FailedDuring::Queue, 0)
+}
+
+/// How a job ends that has used up its time.
+pub(crate) fn deadline_passed(head: &Head, turn: u32) -> Ending {
+    let message = format!("The job took longer than its {} seconds (limits.deadline_seconds)", head.deadline_seconds);
+    failed(FinishReason::Deadline, "deadline", message, FailedDuring::Turn, turn)
+}
+
+/// A failure without a tool or a node.
+pub(crate) fn failed(reason: FinishReason, code: &str, message: String, during: FailedDuring, turn: u32) -> Ending {
+    let error =
+        JobError { code: code.to_owned(), message, failed_during: during, tool_name: None, node_id: None, turn };
+    Ending::Failed { reason, error }
+}
