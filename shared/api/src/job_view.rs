@@ -3,7 +3,7 @@
 use domain::{
     event::{ToolCallView, cut},
     id::{JobId, MessageId, ThreadId, UserId},
-    job::{FinishReason, Head, JobError, JobKind, Metadata, Metrics, State, Status},
+    job::{Ending, FinishReason, Head, JobError, JobKind, Metadata, Metrics, State, Status},
     limits,
     time::Timestamp,
     tool_call::{ToolCall, ToolOutcome, ToolSpec},
@@ -121,8 +121,8 @@ impl JobSummaryView {
             model: head.model.clone(),
             usage: head.usage,
             metrics: head.metrics,
-            finish_reason: head.ending().map(domain::job::Ending::reason),
-            error: head.ending().and_then(|ending| ending.error()).cloned(),
+            finish_reason: head.ending().map(Ending::reason),
+            error: head.ending().and_then(Ending::error).cloned(),
         }
     }
 }
@@ -205,7 +205,7 @@ pub struct ToolsView {
 mod tests {
     use domain::{
         id::LaneName,
-        job::{Ending, FailedDuring, Owed},
+        job::{FailedDuring, Owed},
         message::RequestedCall,
         tool_call::Progress,
     };

@@ -2,7 +2,7 @@
 //! the rule, at the start, instead of a surprise later; nothing falls back to a fake. Values are never in an error,
 //! since some are secrets.
 
-use std::{env::VarError, fmt::Display, str::FromStr};
+use std::{env::VarError, str::FromStr};
 
 /// A variable that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ pub fn optional(name: &'static str) -> Result<Option<String>, EnvError> {
 ///
 /// # Errors
 /// When it is not set, or does not parse.
-pub fn parsed<T: FromStr>(name: &'static str, rule: impl Display) -> Result<T, EnvError> {
+pub fn parsed<T: FromStr>(name: &'static str, rule: &str) -> Result<T, EnvError> {
     parse(name, &required(name)?, rule)
 }
 
@@ -52,7 +52,7 @@ pub fn parsed<T: FromStr>(name: &'static str, rule: impl Display) -> Result<T, E
 ///
 /// # Errors
 /// When it is set and does not parse.
-pub fn parsed_optional<T: FromStr>(name: &'static str, rule: impl Display) -> Result<Option<T>, EnvError> {
+pub fn parsed_optional<T: FromStr>(name: &'static str, rule: &str) -> Result<Option<T>, EnvError> {
     optional(name)?.map(|text| parse(name, &text, rule)).transpose()
 }
 
@@ -64,8 +64,8 @@ fn present(name: &'static str, value: Result<String, VarError>) -> Result<Option
     }
 }
 
-fn parse<T: FromStr>(name: &'static str, text: &str, rule: impl Display) -> Result<T, EnvError> {
-    text.trim().parse().map_err(|_| EnvError::Invalid { name, rule: rule.to_string() })
+fn parse<T: FromStr>(name: &'static str, text: &str, rule: &str) -> Result<T, EnvError> {
+    text.trim().parse().map_err(|_| EnvError::Invalid { name, rule: rule.to_owned() })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Reading the members of an object, each by name and type, and collecting what is wrong with them.
 
-use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
+use std::{ops::RangeInclusive, str::FromStr};
 
 use domain::id::InvalidId;
 use serde_json::{Map, Value};
@@ -28,7 +28,7 @@ impl Findings {
         }
     }
 
-    pub(super) fn wrong_type(&mut self, path: &str, expected: impl Display, got: &Value) {
+    pub(super) fn wrong_type(&mut self, path: &str, expected: &str, got: &Value) {
         self.add(path, format!("`{path}` must be {expected}, not {}.", describe(got)));
     }
 
@@ -167,7 +167,7 @@ impl Members {
         let path = self.path(name);
         let expected = format!("an integer from {} to {}", range.start(), range.end());
         if !value.is_number() {
-            findings.wrong_type(&path, expected, &value);
+            findings.wrong_type(&path, &expected, &value);
             return None;
         }
         // 10.0 is an integer to JSON, though not to serde.
@@ -185,7 +185,7 @@ impl Members {
         let path = self.path(name);
         let expected = format!("a number from {} to {}", range.start(), range.end());
         if !value.is_number() {
-            findings.wrong_type(&path, expected, &value);
+            findings.wrong_type(&path, &expected, &value);
             return None;
         }
         let number = value.as_f64().filter(|n| range.contains(n));
