@@ -43,8 +43,9 @@ impl Moment {
 /// Whether a text asks for the time or the date.
 pub(super) fn asks_for_time(text: &str) -> bool {
     /// Words before "time" that make it another one.
-    const OTHER_TIMES: [&str; 13] =
-        ["first", "last", "next", "long", "every", "one", "free", "spare", "full", "part", "any", "real", "run"];
+    const OTHER_TIMES: [&str; 14] = [
+        "first", "last", "next", "long", "much", "every", "one", "free", "spare", "full", "part", "any", "real", "run",
+    ];
     const PHRASES: [&str; 12] = [
         "today's date",
         "today’s date",
@@ -261,7 +262,13 @@ mod tests {
         for text in ["What time is it?", "time in Tokyo", "What day is it today?", "what's the date", "Time?"] {
             assert!(asks_for_time(text), "{text}");
         }
-        for text in ["What is 3 times 4?", "Is this the first time?", "How do you do?", "I had a long time"] {
+        for text in [
+            "What is 3 times 4?",
+            "Is this the first time?",
+            "How much time do eggs take?",
+            "How do you do?",
+            "I had a long time",
+        ] {
             assert!(!asks_for_time(text), "{text}");
         }
     }
