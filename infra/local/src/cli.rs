@@ -1,0 +1,260 @@
+//! The command line: what can be said, and how it is explained. What is done about it stands in `main.rs` and
+//! [`crate::terminal`].
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
+use url::Url;
+
+/// The port that the system listens at when nothing else is said.
+pub const DEFAULT_PORT: u16 = 7070;
+
+/// Durable jobs for AI agents. Without a command, starts the system: the API, its streams, the workers and their data, in
+/// this one process.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "nightshift", version, after_help = EXAMPLES, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    /// What to do; without it, serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How the system is started.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// Print plain lines: no colours, nothing that moves. So also when NO_COLOR is set, TERM is dumb or the output is
+    /// not a terminal.
+    #[arg(long, global = true, env = "NO_COLOR", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub plain: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  nightshift                                            start the system
+  nightshift run \"What time is it in Tokyo?\"            start a job and watch it
+  nightshift run --workflow flow.json --json            run a workflow; events as JSON lines
+  nightshift follow job_01J...                          watch a job from its beginning
+
+The model is reached at OPENROUTER_API_KEY's account, or at NIGHTSHIFT_MODEL_URL with NIGHTSHIFT_MODEL_API_KEY.";
+
+/// How the system is started.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The system")]
+pub struct ServeArgs {
+    /// The port on 127.0.0.1 that the system listens at, and where the other commands look for it.
+    #[arg(long, global = true, value_name = "N", default_value_t = DEFAULT_PORT)]
+    pub port: u16,
+    /// The directory that holds jobs and their events. Whatever was unfinished in it goes on at the next start.
+    #[arg(long, global = true, value_name = "DIR", env = "NIGHTSHIFT_DATA")]
+    pub data: Option<PathBuf>,
+    /// The model of jobs that name none.
+    #[arg(long, global = true, value_name = "MODEL", env = "NIGHTSHIFT_MODEL", hide_short_help = true)]
+    pub default_model: Option<String>,
+    /// Where an API in OpenAI's form answers, such as http://localhost:11434/v1.
+    #[arg(long, global = true, value_name = "URL", env = "NIGHTSHIFT_MODEL_URL", hide_short_help = true)]
+    pub model_url: Option<Url>,
+    /// How many jobs of one user may be at work at a time.
+    #[arg(long, global = true, value_name = "N", env = "NIGHTSHIFT_MAX_JOBS_PER_USER", hide_short_help = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_jobs_per_user: Option<u32>,
+    /// The key to `model_url`. Hidden: a command line is no place for secrets.
+    #[arg(long, global = true, env = "NIGHTSHIFT_MODEL_API_KEY", hide = true, hide_env_values = true)]
+    pub model_api_key: Option<Key>,
+    /// The key to OpenRouter.
+    #[arg(long, global = true, env = "OPENROUTER_API_KEY", hide = true, hide_env_values = true)]
+    pub openrouter_api_key: Option<Key>,
+}
+
+/// A key that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+impl Key {
+    /// The key itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl FromStr for Key {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.trim().to_owned()))
+    }
+}
+
+/// What to do with a system that runs.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Start a job and watch it until it ends.
+    ///
+    /// Exits with 0 when the job completed, 1 when it failed, 130 when it was cancelled or Ctrl-C ended the watching (the
+    /// job itself goes on), 2 when it could not be started.
+    Run(RunArgs),
+    /// List jobs, newest first.
+    Jobs(JobsArgs),
+    /// Show a job in full.
+    Show(ShowArgs),
+    /// Watch a job, from its beginning or from an event on; exits as `run` does.
+    Follow(FollowArgs),
+    /// Cancel a job. Harmless when it has ended.
+    Cancel(CancelArgs),
+    /// List the tools that jobs can use.
+    Tools(ToolsArgs),
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Caller {
+    /// Act as this user; jobs belong to users. By default `local`.
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
+/// `nightshift run`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// What the job is to do; `-` reads it from standard input.
+    #[arg(value_name = "TEXT", required_unless_present = "workflow")]
+    pub text: Option<String>,
+    /// The model, by the provider's name for it.
+    #[arg(long, short, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// A tool that the model may use; can be given several times. By default all that `nightshift tools` lists.
+    #[arg(long = "tool", short, value_name = "NAME")]
+    pub tools: Vec<String>,
+    /// Let the model use no tools.
+    #[arg(long, conflicts_with = "tools")]
+    pub no_tools: bool,
+    /// Instructions to the model, beside the text.
+    #[arg(long, short, value_name = "TEXT")]
+    pub instructions: Option<String>,
+    /// Run the workflow in this file (JSON).
+    #[arg(long, short, value_name = "FILE")]
+    pub workflow: Option<PathBuf>,
+    /// Print each event as one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Who starts it.
+    #[command(flatten)]
+    pub caller: Caller,
+    /// Whether the system runs inside this very process, and so stops with it.
+    #[arg(skip)]
+    pub owned: bool,
+}
+
+/// `nightshift jobs`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct JobsArgs {
+    /// Only jobs of this status.
+    #[arg(long, short, value_parser = ["queued", "running", "input_required", "completed", "failed", "cancelled"])]
+    pub status: Option<String>,
+    /// How many at most.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Print each job as one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Whose jobs.
+    #[command(flatten)]
+    pub caller: Caller,
+}
+
+/// `nightshift show`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ShowArgs {
+    /// The job.
+    pub id: String,
+    /// Print the job as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Whose job.
+    #[command(flatten)]
+    pub caller: Caller,
+}
+
+/// `nightshift follow`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FollowArgs {
+    /// The job.
+    pub id: String,
+    /// Begin after this event's number.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub after: u64,
+    /// Print each event as one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Whose job.
+    #[command(flatten)]
+    pub caller: Caller,
+    /// Whether the system runs inside this very process, and so stops with it.
+    #[arg(skip)]
+    pub owned: bool,
+}
+
+/// `nightshift cancel`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CancelArgs {
+    /// The job.
+    pub id: String,
+    /// Whose job.
+    #[command(flatten)]
+    pub caller: Caller,
+}
+
+/// `nightshift tools`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ToolsArgs {
+    /// Print the tools with their schemas as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Who asks.
+    #[command(flatten)]
+    pub caller: Caller,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_serves() {
+        let cli = Cli::try_parse_from(["nightshift", "--port", "8080", "--data", "/tmp/x"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!((cli.serve.port, cli.serve.data), (8080, Some(PathBuf::from("/tmp/x"))));
+    }
+
+    #[test]
+    fn a_run_takes_tools_one_by_one_and_the_port_anywhere() {
+        let line =
+            ["nightshift", "run", "--model", "m", "--tool", "a", "--tool", "b", "--json", "do it", "--port", "1"];
+        let cli = Cli::try_parse_from(line).unwrap();
+        let Some(Command::Run(run)) = cli.command else { panic!("not a run") };
+        assert_eq!((run.text.as_deref(), run.model.as_deref(), run.json), (Some("do it"), Some("m"), true));
+        assert_eq!((run.tools, cli.serve.port), (vec!["a".to_owned(), "b".to_owned()], 1));
+    }
+
+    #[test]
+    fn a_run_needs_a_text_or_a_workflow() {
+        assert!(Cli::try_parse_from(["nightshift", "run"]).is_err());
+        assert!(Cli::try_parse_from(["nightshift", "run", "--workflow", "flow.json"]).is_ok());
+    }
+
+    #[test]
+    fn keys_are_not_shown() {
+        let cli = Cli::try_parse_from(["nightshift", "--openrouter-api-key", "sk-secret"]).unwrap();
+        assert_eq!(cli.serve.openrouter_api_key.as_ref().map(Key::reveal), Some("sk-secret"));
+        assert!(!format!("{cli:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,226 @@
+//! Jobs and tools as tables and pages.
+
+use serde_json::Value;
+
+use super::{
+    event::Job,
+    lines::{self, words},
+    screen::{Line, Look, Style},
+    text,
+};
+
+/// How wide tables are where the width is no measure.
+const PLAIN_COLUMNS: usize = 160;
+
+/// Jobs as a table; `more` says that there are others.
+pub(super) fn jobs(jobs: &[Job], more: bool, now: jiff::Timestamp, look: Look) -> Vec<Line> {
+    if jobs.is_empty() {
+        return vec![Line::of(Style::Dim, "no jobs; start one with: nightshift run \"…\"")];
+    }
+    let columns = columns(look);
+    let rows: Vec<[String; 5]> = jobs
+        .iter()
+        .map(|job| {
+            let (glyph, _) = lines::glyph(&job.status);
+            let output = job.output.as_deref().filter(|output| !output.trim().is_empty());
+            let failure = job.error.as_ref().map(|error| error.message.as_str());
+            let about = output.or(failure).or(job.input.as_deref()).unwrap_or_default();
+            [
+                text::one_line(&job.id),
+                format!("{glyph} {}", words(&job.status)),
+                job.created_at.map_or(String::new(), |at| age(at, now)),
+                text::shorten(&text::one_line(job.model.as_deref().unwrap_or_default()), 30),
+                // Words beyond any width are not worth their cleaning.
+                text::one_line(&about.chars().take(1000).collect::<String>()),
+            ]
+        })
+        .collect();
+    let head = ["id", "status", "age", "model", "output"];
+    let width = |column: usize| {
+        rows.iter().map(|row| text::width(&row[column])).chain([text::width(head[column])]).max().unwrap_or(0)
+    };
+    let widths = [width(0), width(1), width(2), width(3)];
+    let padded = |cell: &str, column: usize| {
+        let room = " ".repeat(widths[column].saturating_sub(text::width(cell)));
+        if column == 2 { format!("{room}{cell}  ") } else { format!("{cell}{room}  ") }
+    };
+    let mut table =
+        vec![(0..4).fold(Line::new(), |line, i| line.with(Style::Dim, padded(head[i], i))).with(Style::Dim, head[4])];
+    for (job, row) in jobs.iter().zip(&rows) {
+        let (_, style) = lines::glyph(&job.status);
+        let line = [(0, Style::Plain), (1, style), (2, Style::Plain), (3, Style::Dim)]
+            .into_iter()
+            .fold(Line::new(), |line, (i, style)| line.with(style, padded(&row[i], i)));
+        table.push(line.with(Style::Plain, &row[4]).shortened(columns));
+    }
+    if more {
+        table.push(Line::of(Style::Dim, format!("… and older ones: nightshift jobs -n {}", jobs.len() * 5)));
+    }
+    table
+}
+
+/// A job in full.
+pub(super) fn job(job: &Job, now: jiff::Timestamp, answer_at: &str, look: Look) -> Vec<Line> {
+    let (glyph, style) = lines::glyph(&job.status);
+    let finish = job.finish_reason.as_deref().filter(|reason| !matches!(*reason, "stop" | "error" | "cancelled"));
+    let mut page = vec![
+        Line::of(Style::Bold, &job.id)
+            .with(style, format!("  {glyph} {}", words(&job.status)))
+            .with(style, finish.map_or(String::new(), |reason| format!(" ({})", words(reason)))),
+        Line::new(),
+    ];
+    let moment = |at: jiff::Timestamp| format!("{at:.0}  ({} ago)", age(at, now));
+    let metrics = job.metrics.unwrap_or_default();
+    let usage = job.usage.unwrap_or_default();
+    let mut took = Vec::new();
+    for (name, ms) in [
+        ("in line", metrics.queue_time_ms),
+        ("model", metrics.model_time_ms),
+        ("tools", metrics.tool_execution_time_ms),
+        ("overhead", metrics.overhead_ms),
+    ] {
+        if ms > 0 {
+            took.push(format!("{name} {}", text::span(ms)));
+        }
+    }
+    let mut tokens = Vec::new();
+    for (name, n) in [
+        ("in", usage.input_tokens),
+        ("cached", usage.cached_tokens),
+        ("out", usage.output_tokens),
+        ("reasoning", usage.reasoning_tokens),
+    ] {
+        if n > 0 {
+            tokens.push(format!("{} {name}", text::grouped(n)));
+        }
+    }
+    let turns = if metrics.total_turns > 0 { Some(metrics.total_turns) } else { job.turn };
+    let metadata: Vec<String> = job
+        .metadata
+        .iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+        .collect();
+    let facts = [
+        ("kind", job.kind.clone().filter(|kind| kind != "chat")),
+        ("workflow", job.workflow.as_ref().and_then(|workflow| workflow.name.clone())),
+        ("model", job.model.clone()),
+        ("thread", job.thread_id.clone()),
+        ("created", job.created_at.map(moment)),
+        ("started", job.started_at.map(moment)),
+        ("finished", job.finished_at.map(moment)),
+        ("time", Some(took.join(" · "))),
+        ("turns", turns.filter(|n| *n > 0).map(text::grouped)),
+        ("recoveries", Some(metrics.recoveries).filter(|n| *n > 0).map(text::grouped)),
+        ("tokens", Some(tokens.join(" · "))),
+        ("cost", text::dollars(usage.cost_usd)),
+        ("events", job.last_event.map(text::grouped)),
+        ("metadata", Some(metadata.join("  "))),
+    ];
+    for (name, fact) in facts {
+        if let Some(fact) = fact.filter(|fact| !fact.is_empty()) {
+            page.push(Line::of(Style::Dim, format!("  {name:<11}")).with(Style::Plain, text::one_line(&fact)));
+        }
+    }
+    if let Some(workflow) = &job.workflow {
+        heading(&mut page, "nodes");
+        let unlisted = workflow.node_states.keys().filter(|id| !workflow.execution_order.contains(id));
+        for id in workflow.execution_order.iter().chain(unlisted) {
+            let state = &workflow.node_states.get(id).cloned().unwrap_or_default();
+            let error = state["error"].as_str().or(state["error"]["message"].as_str());
+            let status = state["status"].as_str().unwrap_or("pending");
+            let line = Line::of(Style::Plain, format!("  {id}")).with(Style::Dim, format!("  {}", words(status)));
+            page.push(
+                line.with(Style::Red, error.map_or(String::new(), |error| format!("  {}", text::one_line(error)))),
+            );
+        }
+    }
+    let calls = job.tool_calls.as_deref().unwrap_or_default();
+    if !calls.is_empty() {
+        heading(&mut page, "tool calls");
+        page.extend(calls.iter().flat_map(|call| lines::call(call, look)));
+    }
+    let open = |request: &&super::event::InputRequest| request.answer.is_none();
+    for request in job.input_requests.iter().flatten().filter(open).take(usize::from(!job.is_finished()) * 20) {
+        page.push(Line::new());
+        page.extend(lines::question(request, answer_at, look));
+    }
+    if job.error.is_some() {
+        heading(&mut page, "error");
+        let sentence = text::one_line(&lines::reason(job));
+        page.extend(wrapped(&sentence, look).map(|line| Line::of(Style::Red, format!("  {line}"))));
+    }
+    for (name, said) in [("input", &job.input), ("output", &job.output)] {
+        let Some(said) = said.as_deref().map(text::clean).filter(|said| !said.trim().is_empty()) else { continue };
+        heading(&mut page, name);
+        for line in said.trim_matches('\n').trim_end().lines() {
+            page.extend(wrapped(line, look).map(|line| Line::of(Style::Plain, format!("  {line}"))));
+        }
+    }
+    if job.output_truncated {
+        page.push(Line::of(Style::Dim, "  … the output is longer; all of it is in the events"));
+    }
+    page
+}
+
+/// The tools as a list.
+pub(super) fn tools(tools: &[Value], look: Look) -> Vec<Line> {
+    if tools.is_empty() {
+        return vec![Line::of(Style::Dim, "no tools are registered")];
+    }
+    let columns = columns(look);
+    let name = |tool: &Value| text::one_line(tool_name(tool).unwrap_or("?"));
+    let widest = tools.iter().map(|tool| text::width(&name(tool))).max().unwrap_or(0).min(40);
+    let described = |tool: &Value| {
+        let description = tool["description"].as_str().or(tool["function"]["description"].as_str());
+        text::one_line(description.unwrap_or_default())
+    };
+    let mut list = Vec::new();
+    for tool in tools {
+        let name = name(tool);
+        let room = " ".repeat(widest.saturating_sub(text::width(&name)));
+        let mut head = Line::of(Style::Bold, &name).with(Style::Plain, room + "  ");
+        if tool["enabled"] == false {
+            head = head.with(Style::Yellow, "(off) ");
+        }
+        let left = columns.saturating_sub(widest + 2).max(20);
+        let mut pieces = text::wrap(&described(tool), left).into_iter();
+        list.push(head.with(Style::Plain, pieces.next().unwrap_or_default()));
+        list.extend(pieces.map(|piece| Line::of(Style::Plain, " ".repeat(widest + 2) + &piece)));
+    }
+    list
+}
+
+/// A tool's name, in whichever form it is listed.
+pub(super) fn tool_name(tool: &Value) -> Option<&str> {
+    tool.as_str().or(tool["name"].as_str()).or(tool["function"]["name"].as_str())
+}
+
+fn heading(page: &mut Vec<Line>, name: &str) {
+    page.extend([Line::new(), Line::of(Style::Dim, format!("  {name}"))]);
+}
+
+fn wrapped(line: &str, look: Look) -> impl Iterator<Item = String> {
+    match look {
+        Look::Plain => vec![line.to_owned()],
+        Look::Live { columns, .. } => text::wrap(line, columns.saturating_sub(3)),
+    }
+    .into_iter()
+}
+
+fn columns(look: Look) -> usize {
+    match look {
+        Look::Plain => PLAIN_COLUMNS,
+        Look::Live { columns, .. } => columns - 1,
+    }
+}
+
+/// How long ago, in one unit.
+fn age(at: jiff::Timestamp, now: jiff::Timestamp) -> String {
+    match now.duration_since(at).as_secs().max(0) {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{} min", s / 60),
+        s @ 3600..172_800 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    }
+}
