@@ -28,7 +28,7 @@ pub(super) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     /// Nothing answers.
-    #[error("cannot reach the system at {base}")]
+    #[error("cannot reach the system at {}", .base.as_str().trim_end_matches('/'))]
     Unreachable {
         base: Url,
         #[source]

@@ -29,7 +29,7 @@ pub(super) fn jobs(jobs: &[Job], more: bool, now: jiff::Timestamp, look: Look) -
                 text::one_line(&job.id),
                 format!("{glyph} {}", words(&job.status)),
                 job.created_at.map_or(String::new(), |at| age(at, now)),
-                text::shorten(&text::one_line(job.model.as_deref().unwrap_or_default()), 30),
+                model(job.model.as_deref().unwrap_or_default(), look),
                 // Words beyond any width are not worth their cleaning.
                 text::one_line(&about.chars().take(1000).collect::<String>()),
             ]
@@ -212,6 +212,15 @@ fn columns(look: Look) -> usize {
     match look {
         Look::Plain => PLAIN_COLUMNS,
         Look::Live { columns, .. } => columns - 1,
+    }
+}
+
+/// A model's name; without its maker's where room is dear.
+fn model(name: &str, look: Look) -> String {
+    let name = text::one_line(name);
+    match look {
+        Look::Plain => name,
+        Look::Live { .. } => text::shorten(name.rsplit('/').next().unwrap_or_default(), 20),
     }
 }
 
