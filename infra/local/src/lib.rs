@@ -1,4 +1,6 @@
 //! local
 
+pub mod cli;
 pub mod demo_model;
 pub mod emulator;
+pub mod terminal;
