@@ -1,1 +1,105 @@
-//! jobs
+//! Reading jobs and acting on them. Every route answers 404 for a job of somebody else's.
+
+mod act;
+pub mod config;
+mod parameters;
+mod read;
+
+use std::sync::Arc;
+
+use api::{
+    address::StreamAddresses,
+    error::{ApiError, Cause, Missing, Unavailable, method_not_allowed, route_not_found},
+    job_view::{JobDetails, JobView, ToolView},
+    paths, request_id,
+};
+use axum::{
+    Router,
+    middleware::from_fn,
+    routing::{get, post},
+};
+use domain::{
+    id::{JobId, UserId},
+    job::Head,
+    time::Timestamp,
+};
+use store::{Record, Store};
+
+/// What reading jobs and acting on them needs.
+#[derive(Clone)]
+pub struct Desk {
+    /// The table.
+    pub store: Store,
+    /// Where streams are.
+    pub addresses: StreamAddresses,
+    /// The registered tools.
+    pub tools: Arc<[ToolView]>,
+    /// The present.
+    pub now: fn() -> Timestamp,
+}
+
+/// Every route of jobs but the start and the stream.
+pub fn router(desk: Desk) -> Router {
+    Router::new()
+        .route(paths::JOBS, get(read::list))
+        .route(paths::JOB, get(read::job).delete(act::delete))
+        .route(paths::JOB_EVENTS, get(read::events))
+        .route(paths::TOOL_CALL, get(read::tool_call))
+        .route(paths::CANCEL, post(act::cancel))
+        .route(paths::STREAM_TOKEN, post(act::stream_token))
+        .route(paths::MESSAGES, post(act::not_yet))
+        .route(paths::RETRY, post(act::not_yet))
+        .route(paths::INPUT_REQUEST, post(act::not_yet))
+        .route(paths::TOOLS, get(read::tools))
+        .fallback(route_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(request_id::stamp))
+        .with_state(desk)
+}
+
+impl Desk {
+    /// The user's job of this name, as a path has it.
+    async fn own_head(&self, user: &UserId, id: &str) -> Result<Head, ApiError> {
+        let id = job_id(id)?;
+        let head = match self.store.head(&id, false).await.map_err(unavailable)? {
+            Some(head) => Some(head),
+            // Perhaps only too new for this read.
+            None => self.store.head(&id, true).await.map_err(unavailable)?,
+        };
+        head.filter(|head| self.is_own(user, head)).ok_or(ApiError::NotFound(Missing::Job))
+    }
+
+    /// The user's job of this name with its log, as a path has it.
+    async fn own_record(&self, user: &UserId, id: &str, consistent: bool) -> Result<Record, ApiError> {
+        let id = job_id(id)?;
+        let record = match self.store.with_log(&id, consistent).await.map_err(unavailable)? {
+            Some(record) => Some(record),
+            None if consistent => None,
+            None => self.store.with_log(&id, true).await.map_err(unavailable)?,
+        };
+        record.filter(|record| self.is_own(user, &record.head)).ok_or(ApiError::NotFound(Missing::Job))
+    }
+
+    fn is_own(&self, user: &UserId, head: &Head) -> bool {
+        head.user == *user && head.expires_at > (self.now)()
+    }
+
+    fn view(&self, record: Record) -> JobView {
+        let address = self.addresses.issue(&record.head.id, &record.head.user, (self.now)());
+        let details = JobDetails::of(&record.events, record.lanes.values(), record.metadata);
+        JobView::new(&record.head, JobDetails { stream_url: Some(address.stream_url), ..details })
+    }
+}
+
+/// A job's id from a path. What is no id names no job.
+fn job_id(text: &str) -> Result<JobId, ApiError> {
+    text.parse().map_err(|_| ApiError::NotFound(Missing::Job))
+}
+
+/// What a failure of the table amounts to for the caller.
+fn unavailable(error: store::Error) -> ApiError {
+    let overloaded =
+        matches!(error, store::Error::Throttled(_) | store::Error::Unavailable(_) | store::Error::Contended);
+    let cause: Cause = Box::new(error);
+    if overloaded { ApiError::Unavailable(Unavailable::Overloaded, Some(cause)) } else { ApiError::Internal(cause) }
+}

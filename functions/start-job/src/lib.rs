@@ -1,1 +1,176 @@
-//! start-job
+//! Starting jobs: check what is asked for, record it in one transaction, put its first turn in line, answer.
+
+pub mod config;
+
+use std::{sync::Arc, time::Duration};
+
+use api::{
+    address::StreamAddresses,
+    error::{ApiError, Cause, Unavailable, method_not_allowed, route_not_found},
+    idempotency::{self, IdempotencyKey},
+    job_request::{BODY_BYTES, Defaults, StartJobRequest},
+    job_view::{JobDetails, JobView},
+    paths, request_id,
+    user::User,
+};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::from_fn,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use domain::{
+    continuation::Continuation,
+    conversation::conversation,
+    id::{JobId, LaneName, UserId},
+    job::{Asker, Head},
+    message::Message,
+    time::Timestamp,
+};
+use queue::{ContinuationQueue, Line};
+use store::{CreateOutcome, NewJob, Store};
+
+/// When somebody with too many jobs at work may try again.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// What starting jobs needs.
+#[derive(Clone)]
+pub struct Starter {
+    /// The table.
+    pub store: Store,
+    /// The queues.
+    pub queue: ContinuationQueue,
+    /// Where streams are.
+    pub addresses: StreamAddresses,
+    /// What the deployment decides where the caller does not.
+    pub defaults: Defaults,
+    /// Names of the registered tools.
+    pub tools: Arc<[String]>,
+    /// Jobs that a user may have at work.
+    pub max_at_work: u32,
+    /// The present.
+    pub now: fn() -> Timestamp,
+}
+
+/// `POST /jobs`.
+pub fn router(starter: Starter) -> Router {
+    Router::new()
+        .route(paths::JOBS, post(start))
+        .fallback(route_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        // One byte more than allowed is read, so that what is too long is answered as such.
+        .layer(DefaultBodyLimit::max(2 * BODY_BYTES))
+        .layer(from_fn(request_id::stamp))
+        .with_state(starter)
+}
+
+async fn start(
+    State(starter): State<Starter>,
+    User(user): User,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let key = IdempotencyKey::of(&headers).map_err(|finding| ApiError::Invalid(vec![finding]))?;
+    let key = key.map(|key| store::IdempotencyKey {
+        key: key.as_str().to_owned(),
+        fingerprint: idempotency::fingerprint(&body),
+    });
+    let (status, view) = starter.start(user, &body, key).await?;
+    let location = [(header::LOCATION, paths::job(&view.summary.id))];
+    Ok((status, location, Json(view)).into_response())
+}
+
+impl Starter {
+    /// Starts the job that a body asks for, or finds the one that it started before.
+    async fn start(
+        &self,
+        user: UserId,
+        body: &[u8],
+        key: Option<store::IdempotencyKey>,
+    ) -> Result<(StatusCode, JobView), ApiError> {
+        if let Some(key) = &key
+            && let Some(known) = self.store.job_of_key(&user, key).await.map_err(unavailable)?
+        {
+            return self.answer(known).await;
+        }
+        let is_tool = |name: &str| self.tools.iter().any(|tool| tool == name);
+        let mut request = StartJobRequest::parse(body, &self.defaults, &is_tool)?;
+        if let Some(previous) = request.previous_job.clone() {
+            request.continue_from(self.said_in(&previous, &user).await?);
+        }
+        let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
+        let StartJobRequest { spec, thread, message, retention_seconds, .. } = request;
+        let asker = Asker { id, user, thread, message, retention_seconds };
+        let new = NewJob { asker, spec, key, max_at_work: self.max_at_work };
+        let created = self.store.create(new, (self.now)()).await.map_err(unavailable)?;
+        if let CreateOutcome::Created(head) = &created {
+            let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
+            if let Err(error) = self.queue.send(&first, Line::Starts, Duration::ZERO).await {
+                // Recorded as owed: the sweeper sends it.
+                tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "first turn not sent");
+            }
+        }
+        self.answer(created).await
+    }
+
+    async fn answer(&self, outcome: CreateOutcome) -> Result<(StatusCode, JobView), ApiError> {
+        match outcome {
+            CreateOutcome::Created(head) => {
+                let details = JobDetails { turn: 1, last_event: 1, ..JobDetails::default() };
+                Ok((StatusCode::ACCEPTED, self.view(&head, details)))
+            }
+            CreateOutcome::Existing(head) => {
+                let record = self.store.with_log(&head.id, true).await.map_err(unavailable)?;
+                let Some(record) = record else { return Err(gone(&head.id)) };
+                let details = JobDetails::of(&record.events, record.lanes.values(), record.metadata);
+                Ok((StatusCode::OK, self.view(&record.head, details)))
+            }
+            CreateOutcome::ExistingGone(job) => Err(gone(&job)),
+            CreateOutcome::KeyReused => Err(ApiError::idempotency_key_reused()),
+            CreateOutcome::TooManyJobs => {
+                Err(ApiError::RateLimited { limit: self.max_at_work, retry_after: TRY_AGAIN })
+            }
+        }
+    }
+
+    fn view(&self, head: &Head, details: JobDetails) -> JobView {
+        let address = self.addresses.issue(&head.id, &head.user, (self.now)());
+        JobView::new(head, JobDetails { stream_url: Some(address.stream_url), ..details })
+    }
+
+    /// What was said in an earlier job of the same user.
+    async fn said_in(&self, previous: &JobId, user: &UserId) -> Result<Vec<Message>, ApiError> {
+        let record = self.store.load(previous).await.map_err(unavailable)?;
+        let record = record.filter(|record| record.head.user == *user && record.head.expires_at > (self.now)());
+        let Some(record) = record else {
+            let message = "There is no such job of yours. Leave `previous_job_id` out to begin a new conversation.";
+            return Err(ApiError::invalid("previous_job_id", message));
+        };
+        if !record.head.status().is_finished() {
+            return Err(ApiError::Conflict {
+                code: "previous_job_at_work",
+                message: "The previous job has not finished. Wait for its end, or cancel it first.".to_owned(),
+            });
+        }
+        let Some(spec) = &record.spec else { return Ok(vec![]) };
+        Ok(conversation(spec, &record.turns, &LaneName::main(), u32::MAX))
+    }
+}
+
+fn gone(job: &JobId) -> ApiError {
+    ApiError::Conflict {
+        code: "job_gone",
+        message: format!("This Idempotency-Key started {job}, which was deleted. Use a new key to start another job."),
+    }
+}
+
+/// What a failure of the table amounts to for the caller.
+fn unavailable(error: store::Error) -> ApiError {
+    let overloaded =
+        matches!(error, store::Error::Throttled(_) | store::Error::Unavailable(_) | store::Error::Contended);
+    let cause: Cause = Box::new(error);
+    if overloaded { ApiError::Unavailable(Unavailable::Overloaded, Some(cause)) } else { ApiError::Internal(cause) }
+}

@@ -1,10 +1,12 @@
 //! A job as its owner sees it, whole and in short, and the tools that there are.
 
 use domain::{
-    event::{ToolCallView, cut},
-    id::{JobId, MessageId, ThreadId, UserId},
+    event::{Event, ToolCallView, cut},
+    id::{JobId, LaneName, MessageId, ThreadId, UserId},
     job::{Ending, FinishReason, Head, JobError, JobKind, Metadata, Metrics, State, Status},
+    lane::Lane,
     limits,
+    replay::Replay,
     time::Timestamp,
     tool_call::{ToolCall, ToolOutcome, ToolSpec},
     usage::Usage,
@@ -29,6 +31,27 @@ pub struct JobDetails {
     pub metadata: Metadata,
     /// Where its events can be followed.
     pub stream_url: Option<String>,
+}
+
+impl JobDetails {
+    /// What a job's log and lanes say of it.
+    pub fn of<'a>(events: &[Event], lanes: impl IntoIterator<Item = &'a Lane>, metadata: Metadata) -> Self {
+        let mut replay = Replay::of(events);
+        let main = lanes.into_iter().find(|lane| lane.name == LaneName::main());
+        Self {
+            output: replay
+                .lanes
+                .get_mut(&LaneName::main())
+                .map(|lane| std::mem::take(&mut lane.text))
+                .unwrap_or_default(),
+            turn: main.map_or(0, |lane| lane.turn),
+            attempt: main.map_or(0, |lane| lane.attempt),
+            last_event: events.last().map_or(0, |event| event.number),
+            tool_calls: replay.lanes.into_values().flat_map(|lane| lane.tool_calls).collect(),
+            metadata,
+            stream_url: None,
+        }
+    }
 }
 
 /// A job as its owner sees it.

@@ -2,9 +2,10 @@
 //! fixes all of it is API.md. Nothing here reads or writes anything: no store, no queue, no engine, no clock.
 //!
 //! In reading order: [`paths`]; [`user`], who asks; [`job_request`] and [`idempotency`], how a job is started;
-//! [`job_view`] and [`page`], how it is read; [`event_view`], [`cursor`], [`sse`] and [`stream_token`], how it is
+//! [`job_view`] and [`page`], how it is read; [`event_view`], [`cursor`], [`sse`], [`stream_token`] and [`address`], how it is
 //! followed; [`error`] and [`request_id`], what went wrong and in which request.
 
+pub mod address;
 pub mod cursor;
 pub mod error;
 pub mod event_view;

@@ -2,5 +2,6 @@
 //! may be here, and nothing that is not called by a `main` or by its `Config::from_env`.
 
 pub mod aws;
+pub mod clock;
 pub mod env;
 pub mod tracing;

@@ -21,6 +21,10 @@ use crate::{
 /// How long an empty set of jobs at work is remembered.
 const AT_WORK_TTL: Duration = Duration::from_secs(400 * 24 * 3600);
 
+/// Where in the transaction the head and the idempotency key are: a refusal names them by place.
+const HEAD_PLACE: usize = 1;
+const KEY_PLACE: usize = 2;
+
 /// A key under which a start request may be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
@@ -84,12 +88,17 @@ impl Store {
             Write::put_new(request),
             Write::put_new(event_item(&head.id, &queued, &by, ttl)?),
         ];
+        if !spec.metadata.is_empty() {
+            let (notes, _) = Payload::pack(&spec.metadata)?.into_items();
+            writes.insert(KEY_PLACE, Write::put_new(stamped(Key::of(&head.id, &Sort::Info), ttl, notes)));
+        }
         if let Some(key) = &key {
             let item = Item::from([
                 ("job".to_owned(), s(head.id.as_str())),
                 ("fingerprint".to_owned(), s(key.fingerprint.as_str())),
             ]);
-            writes.push(Write::put_new(stamped(Key::idempotency(&head.user, &key.key), ttl, item)));
+            let key = Key::idempotency(&head.user, &key.key);
+            writes.insert(KEY_PLACE, Write::put_new(stamped(key, ttl, item)));
         }
         let token = head.id.as_str();
         match self.transact(token, writes).await? {
@@ -115,10 +124,10 @@ impl Store {
         verdicts: &[Verdict],
         head: &Head,
     ) -> Result<CreateOutcome, Error> {
-        if let (Some(key), Some(Verdict::Refused(Some(item)))) = (key, verdicts.get(5)) {
+        if let (Some(key), Some(Verdict::Refused(Some(item)))) = (key, verdicts.get(KEY_PLACE)) {
             return self.known(item, &key.fingerprint).await;
         }
-        match verdicts.get(1) {
+        match verdicts.get(HEAD_PLACE) {
             // Written by ourselves: a repetition of the request that the token no longer covers.
             Some(Verdict::Refused(_)) => Ok(CreateOutcome::Created(head.clone())),
             _ => Ok(CreateOutcome::TooManyJobs),

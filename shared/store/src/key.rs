@@ -30,6 +30,8 @@ pub enum Sort<'a> {
     Event(u64),
     /// The head.
     Head,
+    /// The caller's notes.
+    Info,
     /// A lane.
     Lane(&'a LaneName),
     /// What the caller asked for.
@@ -49,6 +51,7 @@ impl fmt::Display for Sort<'_> {
         match self {
             Self::Event(number) => write!(f, "event#{number:010}"),
             Self::Head => f.write_str("head"),
+            Self::Info => f.write_str("info"),
             Self::Lane(name) => write!(f, "lane#{name}"),
             Self::Request => f.write_str("request"),
             Self::RequestPart(n) => write!(f, "request#part#{n:04}"),
@@ -137,6 +140,7 @@ mod tests {
             Sort::Event(10),
             Sort::Event(9_999_999_999),
             Sort::Head,
+            Sort::Info,
             Sort::Lane(&lane),
             Sort::Request,
             Sort::RequestPart(0),
@@ -148,7 +152,7 @@ mod tests {
         .map(|sort| sort.to_string());
         assert!(sorted.is_sorted(), "{sorted:?}");
         assert!(sorted.last().unwrap().as_str() < AFTER_TURNS);
-        assert!(sorted[4].as_str() < AFTER_LANES && AFTER_LANES < sorted[5].as_str());
+        assert!(sorted[5].as_str() < AFTER_LANES && AFTER_LANES < sorted[6].as_str());
         assert_eq!(event_number(&sorted[1]), Some(10));
     }
 

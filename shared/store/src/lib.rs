@@ -7,6 +7,7 @@
 //! |---|---|---|---|
 //! | job id | `event#<10 digits>` | an event of the log | the lane's appender; whoever ends the job |
 //! | job id | `head` | the job at a glance | start, the first claim, the last commit, whoever ends it |
+//! | job id | `info` | the caller's notes, if there are any | start |
 //! | job id | `lane#<name>` | a lane and its lease | claims, renewals, checkpoints, commits, the sweeper |
 //! | job id | `request`, `request#part#<n>` | what was asked for | start |
 //! | job id | `turn#<lane>#<turn>#answer` | a turn's checkpoint | the lane's worker |

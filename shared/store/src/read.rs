@@ -6,7 +6,7 @@ use domain::{
     answer::Answer,
     event::Event,
     id::{JobId, LaneName, ToolCallId},
-    job::{Head, Job, JobSpec},
+    job::{Head, Job, JobSpec, Metadata},
     lane::Lane,
     tool_call::ToolCall,
     turn::Turns,
@@ -30,6 +30,8 @@ pub struct Record {
     pub head: Head,
     /// Its lanes.
     pub lanes: BTreeMap<LaneName, Lane>,
+    /// The caller's notes.
+    pub metadata: Metadata,
     /// What was asked for.
     pub spec: Option<JobSpec>,
     /// What its turns have left behind.
@@ -87,12 +89,12 @@ impl Store {
         self.read(job, Sort::Head, AFTER_TURNS.to_owned(), true).await
     }
 
-    /// What an answer about a job is made of: its log, head and lanes.
+    /// What an answer about a job is made of: its log, head, notes and lanes.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn with_log(&self, job: &JobId) -> Result<Option<Record>, Error> {
-        self.read(job, Sort::Event(0), AFTER_LANES.to_owned(), false).await
+    pub async fn with_log(&self, job: &JobId, consistent: bool) -> Result<Option<Record>, Error> {
+        self.read(job, Sort::Event(0), AFTER_LANES.to_owned(), consistent).await
     }
 
     /// All of it, read consistently.
@@ -128,6 +130,7 @@ impl Store {
 fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
     let mut head = None;
     let mut lanes = BTreeMap::new();
+    let mut metadata = Metadata::new();
     let mut events: Vec<Event> = Vec::new();
     let mut turns = Turns::new();
     let mut request: Option<Item> = None;
@@ -150,6 +153,7 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
                 let lane = lane_from_item(item)?;
                 lanes.insert(lane.name.clone(), lane);
             }
+            (Some("info"), None, ..) => metadata = whole(&item, &parts, |n| Sort::RequestPart(n).to_string())?,
             (Some("request"), None, ..) => request = Some(item),
             (Some("turn"), Some(lane), Some(turn), Some("answer"), None) => {
                 let lane = lane.parse().map_err(|error| Error::corrupt(place(&item), error))?;
@@ -172,7 +176,7 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
         turns.entry((lane.clone(), turn)).or_default().answer = Some(answer);
     }
     let spec = request.map(|item| whole(&item, &parts, |n| Sort::RequestPart(n).to_string())).transpose()?;
-    Ok(head.map(|head| Record { head, lanes, spec, turns, events }))
+    Ok(head.map(|head| Record { head, lanes, metadata, spec, turns, events }))
 }
 
 /// The value in an item, or in its parts.

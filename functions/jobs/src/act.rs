@@ -1,0 +1,82 @@
+//! Acting on a job.
+
+use api::{
+    error::{ApiError, Missing},
+    job_view::{JobView, StreamTokenView},
+    user::User,
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use domain::{
+    id::{JobId, WriterId},
+    job::Ending,
+};
+use store::{DeleteOutcome, EndOutcome};
+
+use crate::{Desk, unavailable};
+
+pub(crate) async fn cancel(
+    State(desk): State<Desk>,
+    User(user): User,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, ApiError> {
+    let head = desk.own_head(&user, &id).await?;
+    desk.end(&head.id).await?;
+    let record = desk.own_record(&user, &id, true).await?;
+    Ok(Json(desk.view(record)))
+}
+
+pub(crate) async fn delete(
+    State(desk): State<Desk>,
+    User(user): User,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let mut head = desk.own_head(&user, &id).await?;
+    if !head.status().is_finished() {
+        desk.end(&head.id).await?;
+        head = desk.own_head(&user, &id).await?;
+    }
+    match desk.store.delete(&head, (desk.now)()).await.map_err(unavailable)? {
+        DeleteOutcome::Deleted => Ok(StatusCode::NO_CONTENT),
+        DeleteOutcome::AtWork => Err(ApiError::Conflict {
+            code: "job_at_work",
+            message: "The job could not be ended just now. Cancel it, then delete it.".to_owned(),
+        }),
+    }
+}
+
+pub(crate) async fn stream_token(
+    State(desk): State<Desk>,
+    User(user): User,
+    Path(id): Path<String>,
+) -> Result<Json<StreamTokenView>, ApiError> {
+    let head = desk.own_head(&user, &id).await?;
+    Ok(Json(desk.addresses.issue(&head.id, &user, (desk.now)())))
+}
+
+/// Routes of the contract that this release does not have.
+pub(crate) async fn not_yet(User(_): User) -> ApiError {
+    ApiError::NotImplemented("This route")
+}
+
+impl Desk {
+    /// Ends a job, unless it is over, and writes its last event. What else is owed is the sweeper's.
+    async fn end(&self, job: &JobId) -> Result<(), ApiError> {
+        let (by, now) = (signature()?, (self.now)());
+        match self.store.end(job, Ending::Cancelled, None, &by, now).await.map_err(unavailable)? {
+            EndOutcome::Ended(head) | EndOutcome::Already(head) if head.owed().terminal => {
+                self.store.write_terminal(job, &by, now).await.map_err(unavailable)
+            }
+            EndOutcome::Ended(_) | EndOutcome::Already(_) => Ok(()),
+            EndOutcome::LeaseLost | EndOutcome::Gone => Err(ApiError::NotFound(Missing::Job)),
+        }
+    }
+}
+
+/// A name that nothing had before, to sign a terminal event with.
+fn signature() -> Result<WriterId, ApiError> {
+    ulid::Ulid::generate().to_string().parse().map_err(ApiError::internal)
+}

@@ -1,0 +1,53 @@
+//! What reading and acting on jobs needs to know, from the environment.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use api::{address::StreamAddresses, job_view::ToolView, stream_token::StreamTokens};
+use domain::{lane::LeaseTimes, time::Timestamp};
+use startup::env;
+use store::Store;
+
+use crate::Desk;
+
+/// What reading and acting on jobs needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// The table.
+    pub table: String,
+    /// Where the stream function is.
+    pub stream_url: String,
+    /// Signs the streams' tokens.
+    pub tokens: StreamTokens,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// When a variable is missing or wrong; the error names it.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
+        Ok(Self {
+            table: env::required("NIGHTSHIFT_TABLE")?,
+            stream_url: env::required("NIGHTSHIFT_STREAM_URL")?,
+            tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
+        })
+    }
+
+    /// The clients of a function that is configured so.
+    pub async fn desk(self) -> Desk {
+        let aws = startup::aws::config().await;
+        let tools = tools::builtin::builtin(Arc::new(now));
+        Desk {
+            store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
+            addresses: StreamAddresses::new(self.stream_url, self.tokens),
+            tools: tools.list().map(|tool| ToolView::new(tool.spec(), tool.is_enabled())).collect(),
+            now,
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(startup::clock::now_ms())
+}

@@ -1,0 +1,69 @@
+//! What starting jobs needs to know, from the environment.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use api::{address::StreamAddresses, job_request::Defaults, stream_token::StreamTokens};
+use domain::{lane::LeaseTimes, time::Timestamp};
+use queue::ContinuationQueue;
+use startup::env;
+use store::Store;
+
+use crate::Starter;
+
+/// What starting jobs needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// The table.
+    pub table: String,
+    /// The queue of first turns.
+    pub starts_queue: String,
+    /// The queue of all other turns.
+    pub continuations_queue: String,
+    /// Where the stream function is.
+    pub stream_url: String,
+    /// Signs the streams' tokens.
+    pub tokens: StreamTokens,
+    /// The model of jobs that name none.
+    pub model: Option<String>,
+    /// Jobs that a user may have at work.
+    pub max_at_work: u32,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// When a variable is missing or wrong; the error names it.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
+        Ok(Self {
+            table: env::required("NIGHTSHIFT_TABLE")?,
+            starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
+            continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            stream_url: env::required("NIGHTSHIFT_STREAM_URL")?,
+            tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
+            model: env::optional("NIGHTSHIFT_MODEL")?,
+            max_at_work: env::parsed("NIGHTSHIFT_MAX_JOBS_PER_USER", "a number from 1 on")?,
+        })
+    }
+
+    /// The clients of a function that is configured so.
+    pub async fn starter(self) -> Starter {
+        let aws = startup::aws::config().await;
+        let tools = tools::builtin::builtin(Arc::new(now));
+        Starter {
+            store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
+            queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue),
+            addresses: StreamAddresses::new(self.stream_url, self.tokens),
+            defaults: Defaults { model: self.model },
+            tools: tools.list().map(|tool| tool.name().to_owned()).collect(),
+            max_at_work: self.max_at_work,
+            now,
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(startup::clock::now_ms())
+}

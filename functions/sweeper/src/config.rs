@@ -1,0 +1,42 @@
+//! What the sweeper needs to know, from its environment.
+
+use std::sync::Arc;
+
+use domain::lane::LeaseTimes;
+use engine::{SystemClock, Upkeep};
+use queue::ContinuationQueue;
+use startup::env;
+use store::Store;
+
+/// What the sweeper needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// The table.
+    pub table: String,
+    /// The queue of first turns.
+    pub starts_queue: String,
+    /// The queue of all other turns.
+    pub continuations_queue: String,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// When a variable is missing; the error names it.
+    pub fn from_env() -> anyhow::Result<Self> {
+        Ok(Self {
+            table: env::required("NIGHTSHIFT_TABLE")?,
+            starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
+            continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+        })
+    }
+
+    /// The clients of a sweeper that is configured so.
+    pub async fn upkeep(self) -> Upkeep {
+        let aws = startup::aws::config().await;
+        let queue = ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue);
+        let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default());
+        Upkeep { store, queue, clock: Arc::new(SystemClock) }
+    }
+}

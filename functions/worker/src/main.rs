@@ -1,0 +1,17 @@
+//! The worker as a Lambda function: batches from the two queues.
+
+use aws_lambda_events::sqs::SqsEvent;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use worker::{config::Config, handle, until};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    startup::tracing::init()?;
+    let engine = Config::from_env()?.engine().await?;
+    let engine = &engine;
+    run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
+        let until = until(event.context.deadline());
+        Ok::<_, Error>(handle(engine, &event.payload, until).await)
+    }))
+    .await
+}
