@@ -1,0 +1,193 @@
+//! One poller for all viewers of a job, and never one more than there are jobs with viewers. It starts with the first
+//! viewer, and the last takes it along, however it leaves: being a viewer is owning a [`Viewing`].
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use api::error::Chain;
+use domain::{
+    id::JobId,
+    job::{Head, Status},
+    time::Timestamp,
+};
+use store::{Error, Page, Tail};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::sleep,
+};
+
+use crate::{Now, Settings, log::Log, window::Window};
+
+/// The jobs with viewers in this process.
+pub(crate) struct Hub {
+    pub(crate) log: Arc<Log>,
+    now: Now,
+    pub(crate) settings: Settings,
+    /// Locked for moments only, and never while a [`Viewing`] could be dropped.
+    jobs: Mutex<HashMap<JobId, Weak<Viewing>>>,
+}
+
+/// What the viewers of one job own together. With the last of them the poller ends.
+pub(crate) struct Viewing {
+    hub: Arc<Hub>,
+    job: JobId,
+    /// Closed when the poller has ended: after the job's last event, or since it could not go on.
+    window: watch::Receiver<Window>,
+    hint: Arc<Notify>,
+    poller: AbortHandle,
+}
+
+impl Hub {
+    pub(crate) fn new(log: Log, now: Now, settings: Settings) -> Arc<Self> {
+        Arc::new(Self { log: Arc::new(log), now, settings, jobs: Mutex::default() })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    /// A viewer comes to a job that was just seen with this status and this end of its log.
+    pub(crate) fn join(self: &Arc<Self>, job: &JobId, status: Status, tail: &Tail) -> Arc<Viewing> {
+        // Declared before the lock and so dropped after it: dropping the last of its kind takes the lock.
+        let ended;
+        let mut jobs = self.jobs();
+        match jobs.get(job).and_then(Weak::upgrade) {
+            Some(viewing) if viewing.is_polled() => {
+                if viewing.window.borrow().newest() < tail.number {
+                    viewing.hint.notify_one();
+                }
+                return viewing;
+            }
+            other => ended = other,
+        }
+        let viewing = self.start(job, Window::new(status, tail, self.settings.window_bytes));
+        jobs.insert(job.clone(), Arc::downgrade(&viewing));
+        drop(jobs);
+        drop(ended);
+        viewing
+    }
+
+    /// Something was probably written.
+    pub(crate) fn hint(&self, job: &JobId) {
+        let viewing = self.jobs().get(job).and_then(Weak::upgrade);
+        if let Some(viewing) = viewing {
+            viewing.hint.notify_one();
+        }
+    }
+
+    pub(crate) fn n_followed(&self) -> usize {
+        self.jobs().len()
+    }
+
+    fn start(self: &Arc<Self>, job: &JobId, window: Window) -> Arc<Viewing> {
+        let (window, window_seen) = watch::channel(window);
+        let hint = Arc::new(Notify::new());
+        let poller = Poller {
+            job: job.clone(),
+            log: Arc::clone(&self.log),
+            now: Arc::clone(&self.now),
+            settings: self.settings,
+            hint: Arc::clone(&hint),
+        };
+        let poller = tokio::spawn(poller.run(window)).abort_handle();
+        Arc::new(Viewing { hub: Arc::clone(self), job: job.clone(), window: window_seen, hint, poller })
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Weak<Viewing>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Viewing {
+    pub(crate) fn job(&self) -> &JobId {
+        &self.job
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    pub(crate) fn window(&self) -> watch::Receiver<Window> {
+        self.window.clone()
+    }
+
+    fn is_polled(&self) -> bool {
+        self.window.has_changed().is_ok()
+    }
+}
+
+impl Drop for Viewing {
+    fn drop(&mut self) {
+        self.poller.abort();
+        let mut jobs = self.hub.jobs();
+        // Somebody may have come in the meantime and have started anew.
+        if jobs.get(&self.job).is_some_and(|there| std::ptr::eq(there.as_ptr(), self)) {
+            jobs.remove(&self.job);
+        }
+    }
+}
+
+struct Poller {
+    job: JobId,
+    log: Arc<Log>,
+    now: Now,
+    settings: Settings,
+    hint: Arc<Notify>,
+}
+
+impl Poller {
+    async fn run(self, window: watch::Sender<Window>) {
+        let polled = tokio::select! {
+            polled = self.poll(&window) => polled,
+            never = self.keep_watched(&window) => match never {},
+        };
+        if let Err(error) = polled {
+            tracing::error!(job.id = %self.job, error = %Chain(&error), "the log cannot be read; its viewers have to come back");
+        }
+    }
+
+    /// Reads on until the job's last event, or until the job is gone.
+    async fn poll(&self, window: &watch::Sender<Window>) -> Result<(), Error> {
+        let mut cursor = window.borrow().newest();
+        let mut pause = self.settings.poll_quickly;
+        while !window.borrow().is_over() {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.hint.notified() => pause = self.settings.poll_quickly,
+            }
+            let Some(page) = self.log.after(&self.job, cursor, false).await? else { return Ok(()) };
+            let Page { events, head } = page;
+            let came = !events.is_empty();
+            let more = came && head.is_none();
+            cursor += events.len() as u64;
+            let changed = window.send_if_modified(|window| {
+                events.into_iter().for_each(|event| window.push(&self.job, event));
+                head.as_ref().is_some_and(|head: &Head| window.note(head)) || came
+            });
+            pause = match (more, changed) {
+                (true, _) => Duration::ZERO,
+                (false, true) => self.settings.poll_quickly,
+                (false, false) => (pause * 2).min(self.settings.poll_slowly),
+            };
+        }
+        Ok(())
+    }
+
+    /// Says that the job is watched, as long as it is not over. Failing to is no reason to disturb the viewers: their
+    /// text then comes in larger pieces.
+    async fn keep_watched(&self, window: &watch::Sender<Window>) -> Infallible {
+        while !window.borrow().status().is_finished() {
+            let until = (self.now)() + self.settings.watch_for;
+            if let Err(error) = (self.log.note_watched)(self.job.clone(), until).await {
+                tracing::warn!(job.id = %self.job, error = %Chain(&error), "cannot note that the job is watched");
+            }
+            sleep(self.settings.watch_for / 2).await;
+        }
+        std::future::pending().await
+    }
+}
