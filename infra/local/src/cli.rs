@@ -39,9 +39,13 @@ The model is reached at OPENROUTER_API_KEY's account, or at NIGHTSHIFT_MODEL_URL
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "The system")]
 pub struct ServeArgs {
-    /// The port on 127.0.0.1 that the system listens at, and where the other commands look for it.
-    #[arg(long, global = true, value_name = "N", default_value_t = DEFAULT_PORT)]
-    pub port: u16,
+    /// The port on 127.0.0.1 that the system listens at, and where the other commands look for it. By default 7070, or a
+    /// free one when that is taken.
+    #[arg(long, global = true, value_name = "N")]
+    pub port: Option<u16>,
+    /// Serve the embedded DynamoDB and SQS on loopback ports of their own, for the AWS CLI.
+    #[arg(long)]
+    pub expose: bool,
     /// The directory that holds jobs and their events. Whatever was unfinished in it goes on at the next start.
     #[arg(long, global = true, value_name = "DIR", env = "NIGHTSHIFT_DATA")]
     pub data: Option<PathBuf>,
@@ -232,7 +236,7 @@ mod tests {
     fn without_a_command_it_serves() {
         let cli = Cli::try_parse_from(["nightshift", "--port", "8080", "--data", "/tmp/x"]).unwrap();
         assert!(cli.command.is_none());
-        assert_eq!((cli.serve.port, cli.serve.data), (8080, Some(PathBuf::from("/tmp/x"))));
+        assert_eq!((cli.serve.port, cli.serve.data), (Some(8080), Some(PathBuf::from("/tmp/x"))));
     }
 
     #[test]
@@ -242,7 +246,7 @@ mod tests {
         let cli = Cli::try_parse_from(line).unwrap();
         let Some(Command::Run(run)) = cli.command else { panic!("not a run") };
         assert_eq!((run.text.as_deref(), run.model.as_deref(), run.json), (Some("do it"), Some("m"), true));
-        assert_eq!((run.tools, cli.serve.port), (vec!["a".to_owned(), "b".to_owned()], 1));
+        assert_eq!((run.tools, cli.serve.port), (vec!["a".to_owned(), "b".to_owned()], Some(1)));
     }
 
     #[test]

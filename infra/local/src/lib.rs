@@ -1,6 +1,13 @@
-//! local
+//! The whole system in one process: the functions' own code on embedded emulators, behind one port. What `cargo run`
+//! starts, and what the tests test.
 
 pub mod cli;
+mod data_dir;
 pub mod demo_model;
 pub mod emulator;
+mod event_source;
+mod gateway;
+mod schedule;
+pub mod serve;
+pub mod stack;
 pub mod terminal;

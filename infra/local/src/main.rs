@@ -1,3 +1,103 @@
 //! The `nightshift` command.
 
-fn main() {}
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use local::{
+    cli::{Cli, Command, ServeArgs},
+    serve::{self, System},
+    stack::InUse,
+    terminal::{self, Terminal},
+};
+use model_client::Url;
+use tracing_subscriber::EnvFilter;
+
+/// The exit code of a command that cannot be carried out.
+const UNUSABLE: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env(startup::tracing::VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    startup::aws::install_crypto();
+    let done = match cli.command {
+        None => serve(&cli.serve).await,
+        Some(command) => carry_out(command, &cli.serve, &mut Terminal::stdio(cli.plain)).await,
+    };
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "error: {error:#}");
+        ExitCode::from(UNUSABLE)
+    })
+}
+
+async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let system = match serve::start(args).await {
+        Ok(system) => system,
+        Err(error) => return already_running(error),
+    };
+    let exposed = if args.expose { Some(system.stack.expose().await?) } else { None };
+    system.introduce(exposed)?;
+    tokio::signal::ctrl_c().await?;
+    system.stack.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A second system on the same directory would only be in the way of the first: that one can be used.
+fn already_running(error: anyhow::Error) -> anyhow::Result<ExitCode> {
+    let Some(InUse { holder: Some(holder), .. }) = error.downcast_ref::<InUse>() else { return Err(error) };
+    let url = holder.url.trim_end_matches('/');
+    let port = url.rsplit(':').next().unwrap_or_default();
+    writeln!(
+        io::stderr(),
+        "error: {error}\n\nUse the one that runs: nightshift --port {port} run \"…\", jobs, follow, …\n\
+         Or start a second one with a directory of its own: nightshift --data DIR"
+    )?;
+    Ok(ExitCode::from(UNUSABLE))
+}
+
+async fn carry_out(command: Command, args: &ServeArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(mut run) => {
+            let (base, system) = found_or_started(args).await?;
+            run.owned = system.is_some();
+            end(terminal::run(&base, &run, out).await, system).await
+        }
+        Command::Follow(mut follow) => {
+            let (base, system) = found_or_started(args).await?;
+            follow.owned = system.is_some();
+            end(terminal::follow(&base, &follow, out).await, system).await
+        }
+        Command::Jobs(jobs) => terminal::jobs(&found(args).await?, &jobs, out).await,
+        Command::Show(show) => terminal::show(&found(args).await?, &show, out).await,
+        Command::Cancel(cancel) => terminal::cancel(&found(args).await?, &cancel, out).await,
+        Command::Tools(tools) => terminal::tools(&found(args).await?, &tools, out).await,
+    }
+}
+
+/// A running system; where none answers, the address at which the commands then say so.
+async fn found(args: &ServeArgs) -> anyhow::Result<Url> {
+    match serve::find(args).await {
+        Some(url) => Ok(url),
+        None => Ok(Url::parse(&format!("http://127.0.0.1:{}", args.port.unwrap_or(local::cli::DEFAULT_PORT)))?),
+    }
+}
+
+/// A running system, or one of our own.
+async fn found_or_started(args: &ServeArgs) -> anyhow::Result<(Url, Option<System>)> {
+    if let Some(url) = serve::find(args).await {
+        return Ok((url, None));
+    }
+    let system = serve::start(args).await?;
+    Ok((system.stack.url().clone(), Some(system)))
+}
+
+async fn end(done: anyhow::Result<ExitCode>, system: Option<System>) -> anyhow::Result<ExitCode> {
+    if let Some(system) = system {
+        system.stack.stop().await;
+    }
+    done
+}

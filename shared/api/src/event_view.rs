@@ -54,8 +54,8 @@ impl<'a> EventView<'a> {
 /// An event with its number, for viewers who poll; in frames the number is the frame's id.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NumberedEventView<'a> {
-    /// Its place in the log.
-    pub id: u64,
+    /// Its place in the log. Not `id`, which a tool call's event has of the call.
+    pub number: u64,
     /// The event.
     #[serde(flatten)]
     pub event: EventView<'a>,
@@ -77,9 +77,9 @@ impl<'a> EventsView<'a> {
     pub fn new(job: &'a JobId, events: &'a [Event], after: u64, status: Status) -> Self {
         let data: Vec<_> = events
             .iter()
-            .map(|event| NumberedEventView { id: event.number, event: EventView::new(job, event) })
+            .map(|event| NumberedEventView { number: event.number, event: EventView::new(job, event) })
             .collect();
-        let last_event = data.last().map_or(after, |event| event.id);
+        let last_event = data.last().map_or(after, |event| event.number);
         Self { data, last_event, status }
     }
 }
@@ -203,7 +203,7 @@ pub(crate) mod tests {
         assert_eq!(
             view,
             json!({
-                "data": [{"id": 1, "type": "job.queued", "status": "queued", "job_id": job(), "at": at()}],
+                "data": [{"number": 1, "type": "job.queued", "status": "queued", "job_id": job(), "at": at()}],
                 "last_event": 1, "status": "queued"
             })
         );

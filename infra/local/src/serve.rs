@@ -1,0 +1,165 @@
+//! Starting the system from the command line: which model, which port, which directory, and what is said about it.
+
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use model_client::{Secret, Url};
+
+use crate::{
+    cli::{DEFAULT_PORT, ServeArgs},
+    data_dir,
+    demo_model::{self, DemoModel},
+    stack::{Options, Stack},
+};
+
+/// Where jobs are kept when nothing is said: beside the project that one works on.
+const DEFAULT_DATA: &str = ".nightshift";
+const OPENROUTER: &str = "https://openrouter.ai/api/v1";
+/// What OpenRouter is asked for when no model is named: cheap, quick, and good with tools.
+const OPENROUTER_MODEL: &str = "openai/gpt-4.1-mini";
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// The demo model's name.
+const DEMO: &str = "demo";
+
+/// A running system with the model that it uses.
+#[derive(Debug)]
+pub struct System {
+    /// The system.
+    pub stack: Stack,
+    /// The demo model, if that is the one.
+    pub demo: Option<DemoModel>,
+    data: PathBuf,
+    model: String,
+}
+
+/// Starts the system as the arguments say.
+///
+/// # Errors
+/// When it cannot be started; [`crate::stack::InUse`] when one runs on the same data directory already.
+pub async fn start(args: &ServeArgs) -> anyhow::Result<System> {
+    let (model_url, key) = model(args)?;
+    let demo = match &model_url {
+        Some(_) => None,
+        None => Some(DemoModel::start(demo_model::Options::default()).await?),
+    };
+    let url = match (&model_url, &demo) {
+        (Some(url), _) => url.clone(),
+        (None, Some(demo)) => demo.url().clone(),
+        (None, None) => anyhow::bail!("there is no model"),
+    };
+    let openrouter = model_url.as_ref().is_some_and(|url| url.as_str().starts_with(OPENROUTER));
+    let fallback = if demo.is_some() { Some(DEMO.to_owned()) } else { openrouter.then(|| OPENROUTER_MODEL.to_owned()) };
+    let default_model = args.default_model.clone().or(fallback);
+    let data = args.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
+    let model = format!(
+        "{} at {}",
+        default_model.as_deref().unwrap_or("named by each job"),
+        if demo.is_some() { "this process" } else { url.as_str() }
+    );
+    let mut options = Options {
+        data: Some(data.clone()),
+        port: args.port.unwrap_or(DEFAULT_PORT),
+        model_api_key: key,
+        default_model,
+        ..Options::new(url)
+    };
+    if let Some(most) = args.max_jobs_per_user {
+        options.max_jobs_per_user = most;
+    }
+    if args.port.is_none() && !is_free(DEFAULT_PORT).await {
+        options.port = 0;
+    }
+    let stack = Stack::start(options).await?;
+    Ok(System { stack, demo, data, model })
+}
+
+/// The model's address and key, if any are given.
+fn model(args: &ServeArgs) -> anyhow::Result<(Option<Url>, Option<Secret>)> {
+    let secret = |key: &Option<crate::cli::Key>| {
+        key.as_ref().map(|key| key.reveal().to_owned()).filter(|key| !key.is_empty()).map(Secret::new)
+    };
+    let key = secret(&args.model_api_key);
+    if let Some(url) = &args.model_url {
+        return Ok((Some(url.clone()), key));
+    }
+    match secret(&args.openrouter_api_key).or(key) {
+        Some(key) => Ok((Some(Url::parse(OPENROUTER).context("OpenRouter's address")?), Some(key))),
+        None => Ok((None, None)),
+    }
+}
+
+async fn is_free(port: u16) -> bool {
+    tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).await.is_ok()
+}
+
+impl System {
+    /// Says what runs and where.
+    ///
+    /// # Errors
+    /// When standard output is gone.
+    pub fn introduce(&self, exposed: Option<(std::net::SocketAddr, std::net::SocketAddr)>) -> io::Result<()> {
+        let url = self.stack.url().as_str().trim_end_matches('/');
+        let mut out = io::stdout().lock();
+        writeln!(out, "Nightshift {} is running.\n", env!("CARGO_PKG_VERSION"))?;
+        writeln!(out, "  API       {url}")?;
+        writeln!(out, "  Jobs      {}", shown(&self.data))?;
+        writeln!(out, "  Model     {}", self.model)?;
+        if let Some((dynamodb, sqs)) = exposed {
+            writeln!(out, "  DynamoDB  http://{dynamodb} (aws --endpoint-url, any credentials, us-east-1)")?;
+            writeln!(out, "  SQS       http://{sqs}")?;
+        }
+        if self.demo.is_some() {
+            writeln!(
+                out,
+                "\nNo model is configured, so a built-in demo model answers. It knows clocks and sums.\n\
+                 For a real one set OPENROUTER_API_KEY, or NIGHTSHIFT_MODEL_URL (Ollama, vLLM, any OpenAI-compatible API)."
+            )?;
+        }
+        match self.stack.taken_over() {
+            0 => {}
+            1 => writeln!(out, "\n1 unfinished turn of an earlier run goes on.")?,
+            n => writeln!(out, "\n{n} unfinished turns of an earlier run go on.")?,
+        }
+        writeln!(
+            out,
+            "\nTry it:\n  curl -s {url}/jobs -H 'content-type: application/json' \\\n    \
+             -d '{{\"input\": \"What time is it in Tokyo?\", \"tools\": [\"get_current_time\"]}}'\n\
+             or, in another terminal: nightshift run \"What time is it in Tokyo, and what is 17% of 2,340?\"\n\n\
+             Ctrl-C stops it; unfinished jobs go on at the next start."
+        )?;
+        out.flush()
+    }
+}
+
+fn shown(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// Where a running system answers, if one does: whoever is at the port, or holds the data directory.
+pub async fn find(args: &ServeArgs) -> Option<Url> {
+    let port = args.port.unwrap_or(DEFAULT_PORT);
+    let data = args.data.as_deref().unwrap_or(Path::new(DEFAULT_DATA));
+    let held = data_dir::holder(data).map(|holder| holder.url);
+    for url in [Some(format!("http://127.0.0.1:{port}")), held].into_iter().flatten() {
+        if let Ok(url) = Url::parse(&url)
+            && is_nightshift(&url).await
+        {
+            return Some(url);
+        }
+    }
+    None
+}
+
+async fn is_nightshift(url: &Url) -> bool {
+    startup::aws::install_crypto();
+    let Ok(health) = url.join("/health") else { return false };
+    let Ok(client) = reqwest::Client::builder().no_proxy().timeout(HEALTH_TIMEOUT).build() else { return false };
+    match client.get(health).send().await {
+        Ok(answer) => answer.text().await.is_ok_and(|text| text.contains("\"service\":\"nightshift\"")),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,74 @@
+//! Cancelling and deleting.
+
+use local::demo_model::{Call, Fault, Script, Turn};
+use reqwest::Method;
+use serde_json::json;
+use tests::{System, types};
+
+#[tokio::test]
+async fn cancelling_reaches_the_model_call_and_the_viewers() {
+    let system = System::start().await;
+    system.model.script("Cancel me", Script::new().turn(Turn::pieces(["Once ", "upon"]).fault(Fault::HangAfter(1))));
+    let job = system.submit(json!({"input": "Cancel me"})).await;
+    let mut viewer = system.follow(&job, 0).await;
+    while viewer.next().await.unwrap().event != "output.delta" {}
+    system.model.wait_for_open_streams(1).await;
+
+    let cancel = format!("/jobs/{}/cancel", job["id"].as_str().unwrap());
+    let (status, answer) = system.post(&cancel).await;
+    assert_eq!((status.as_u16(), answer["status"].as_str(), answer["output"].as_str()), (200, Some("cancelled"), Some("Once ")));
+    let rest = viewer.rest().await;
+    assert_eq!(rest.last().unwrap().event, "job.cancelled");
+    assert!(viewer.done);
+    system.model.wait_for_open_streams(0).await;
+    // Harmless when repeated, and nothing is added.
+    let log = system.log(&job).await;
+    assert_eq!(system.post(&cancel).await.1["status"], "cancelled");
+    assert_eq!(system.log(&job).await, log);
+    assert_eq!(types(&log).last(), Some(&"job.cancelled"));
+}
+
+#[tokio::test]
+async fn cancelling_reaches_a_running_tool() {
+    let system = System::start().await;
+    let gate = tests::tools::gate("cancelled in a tool");
+    let call = Call::new("waits_at_the_gate", json!({"gate": "cancelled in a tool"}).to_string());
+    system.model.script("In a tool", Script::new().turn(Turn::calls([call])));
+    let job = system.submit(json!({"input": "In a tool", "tools": ["waits_at_the_gate"]})).await;
+    gate.reached().await;
+    assert_eq!(gate.waiting(), 1);
+    let (_, answer) = system.post(&format!("/jobs/{}/cancel", job["id"].as_str().unwrap())).await;
+    assert_eq!(answer["status"], "cancelled");
+    assert_eq!(answer["tool_calls"][0]["status"], "running");
+    gate.wait_for_waiting(0).await;
+    assert_eq!(system.model.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_deleted_job_is_gone_for_everybody() {
+    let system = System::start().await;
+    let job = system.run("Forget me", Script::new().turn(Turn::text("Forgotten."))).await;
+    let path = format!("/jobs/{}", job["id"].as_str().unwrap());
+    let (status, _) = system.answer(system.request(Method::DELETE, &path)).await;
+    assert_eq!(status, 204);
+    for path in [path.clone(), format!("{path}/events")] {
+        let (status, error) = system.answer(system.request(Method::GET, &path)).await;
+        assert_eq!((status.as_u16(), error["error"]["code"].as_str()), (404, Some("job_not_found")), "{error}");
+    }
+    let (status, _) = system.answer(system.request(Method::DELETE, &path)).await;
+    assert_eq!(status, 404);
+    assert_eq!(system.get("/jobs").await["data"], json!([]));
+}
+
+#[tokio::test]
+async fn deleting_a_job_at_work_cancels_it_first() {
+    let system = System::start().await;
+    system.model.script("Stop and go", Script::new().turn(Turn::pieces(["x"]).fault(Fault::HangAfter(1))));
+    let job = system.submit(json!({"input": "Stop and go"})).await;
+    system.model.wait_for_open_streams(1).await;
+    let path = format!("/jobs/{}", job["id"].as_str().unwrap());
+    let (status, _) = system.answer(system.request(Method::DELETE, &path)).await;
+    assert_eq!(status, 204);
+    assert_eq!(system.answer(system.request(Method::GET, &path)).await.0, 404);
+    system.model.wait_for_open_streams(0).await;
+}

@@ -1,0 +1,12 @@
+//! The whole embedded system over real HTTP, on a scripted model.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod acting;
+mod reading;
+mod restart;
+mod starting;
+mod streaming;
+mod tidy;
+mod tool_calls;
+mod turns;
+mod upstream;
