@@ -1,5 +1,7 @@
 //! The whole system for tests: embedded, on a scripted model, over real HTTP.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 pub mod tools;
 mod viewer;
 

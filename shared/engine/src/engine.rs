@@ -57,7 +57,8 @@ impl Engine {
     pub async fn handle(&self, delivery: &Delivery, until: Instant) -> Handled {
         let Continuation { job, lane, turn } = &delivery.continuation;
         let begun = Instant::now();
-        let handled = self.take(delivery, until).await;
+        // On the heap: it is large, and runtimes move futures about.
+        let handled = Box::pin(self.take(delivery, until)).await;
         let duration_ms = duration_ms(begun.elapsed());
         match handled {
             Ok(handled) => {
@@ -86,9 +87,8 @@ impl Engine {
             }
             ClaimOutcome::Claimed(claimed) => {
                 let expires = asked + store.times().length;
-                Turn { engine: self, ticket: ticket.as_ref(), tail: claimed.tail, until, expires }
-                    .run(claimed.held)
-                    .await
+                let turn = Turn { engine: self, ticket: ticket.as_ref(), tail: claimed.tail, until, expires };
+                Box::pin(turn.run(claimed.held)).await
             }
         }
     }

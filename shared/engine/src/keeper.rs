@@ -57,7 +57,7 @@ impl Keeper<'_> {
             Ok(true) => self.expires = asked + self.upkeep.store.times().length,
             Ok(false) => return Some(Stop::LeaseLost),
             Err(error) => {
-                tracing::warn!(job.id = %self.job, error = &error as &dyn std::error::Error, "lease not renewed")
+                tracing::warn!(job.id = %self.job, error = &error as &dyn std::error::Error, "lease not renewed");
             }
         }
         if let Some(ticket) = self.ticket {

@@ -192,7 +192,7 @@ impl Answer {
             let same_block = ["type", "index"].iter().all(|key| last.get(*key) == next.get(*key));
             let text = next.get(text_key).and_then(Value::as_str).unwrap_or_default();
             let signed = last.get("signature").is_some_and(|signature| !signature.is_null());
-            if !text_key.is_empty() && same_block && !(signed && !text.is_empty()) {
+            if !text_key.is_empty() && same_block && (!signed || text.is_empty()) {
                 for (key, value) in next.iter().filter(|(key, value)| *key != text_key && !value.is_null()) {
                     if last.insert(key.clone(), value.clone()).as_ref() != Some(value) {
                         self.kept_bytes += value.as_str().map_or(CALL_BYTES, str::len);

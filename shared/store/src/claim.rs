@@ -100,9 +100,8 @@ impl Store {
         };
         let fence = Fence { lane: lane.name.clone(), owner: owner.clone(), epoch: lane.epoch + 1 };
         let held = Held { job: after, fence };
-        let refused = match self.write_claim(&before, &held, &lane, now).await? {
-            None => return Ok(ClaimOutcome::Claimed(Box::new(Claimed { held, tail }))),
-            Some(item) => item,
+        let Some(refused) = self.write_claim(&before, &held, &lane, now).await? else {
+            return Ok(ClaimOutcome::Claimed(Box::new(Claimed { held, tail })));
         };
         let lane = match refused {
             Some(item) => Some(lane_from_item(item)?),

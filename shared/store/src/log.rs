@@ -20,6 +20,8 @@ use crate::{
     write::Write,
 };
 
+/// No log has an event of a higher number than the next: its key has ten digits.
+const LAST_CURSOR: u64 = 9_999_999_998;
 /// How often an append whose outcome is unknown is sent again before its invocation gives up.
 const APPEND_TRIES: u32 = 6;
 const APPEND_PAUSE: Duration = Duration::from_millis(100);
@@ -90,7 +92,7 @@ impl Store {
     ) -> Result<Option<Page>, Error> {
         let range = Range {
             pk: job.as_str(),
-            from: Sort::Event(cursor + 1).to_string(),
+            from: Sort::Event(cursor.min(LAST_CURSOR) + 1).to_string(),
             to: Sort::Head.to_string(),
             consistent,
         };
@@ -108,7 +110,7 @@ impl Store {
             }
             if !missing {
                 let event = event_from_item(&item)?;
-                missing = event.number != cursor + 1 + page.events.len() as u64;
+                missing = event.number != cursor.min(LAST_CURSOR) + 1 + page.events.len() as u64;
                 if !missing {
                     page.events.push(event);
                 }

@@ -1,8 +1,11 @@
 //! The table and its indexes, as `template.yaml` has them; made here where there is no template.
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType, TimeToLiveSpecification,
+use aws_sdk_dynamodb::{
+    operation::create_table::CreateTableError,
+    types::{
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+        ScalarAttributeType, TimeToLiveSpecification,
+    },
 };
 
 use crate::{
@@ -97,7 +100,7 @@ impl Store {
         }
         match request.send().await {
             Ok(_) => {}
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => {
+            Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => {
                 return Ok(());
             }
             Err(error) => return Err(Error::from_sdk(error)),

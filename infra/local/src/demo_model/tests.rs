@@ -70,7 +70,7 @@ async fn scripted_calls_come_with_or_without_ids_and_in_fragments() {
     let calls: Vec<_> = completion
         .tool_calls
         .iter()
-        .map(|call| (call.id.as_ref().map(|id| id.as_str()), call.name.as_str(), call.arguments.as_str()))
+        .map(|call| (call.id.as_ref().map(domain::id::ToolCallId::as_str), call.name.as_str(), call.arguments.as_str()))
         .collect();
     assert_eq!(
         calls,

@@ -81,8 +81,21 @@ fn readable(expression: &str) -> Result<String, String> {
         }
         deepest = deepest.max(depth);
         match c {
-            '0'..='9' | 'a'..='z' | 'A'..='Z' | ' ' | '.' | ',' | '(' | ')' => plain.push(c),
-            '+' | '-' | '*' | '/' | '^' | '%' | '!' => plain.push(c),
+            '0'..='9'
+            | 'a'..='z'
+            | 'A'..='Z'
+            | ' '
+            | '.'
+            | ','
+            | '('
+            | ')'
+            | '+'
+            | '-'
+            | '*'
+            | '/'
+            | '^'
+            | '%'
+            | '!' => plain.push(c),
             '\t' | '\n' | '\r' | '\u{a0}' | '\u{202f}' => plain.push(' '),
             '−' | '–' => plain.push('-'),
             '×' | '·' | '⋅' => plain.push('*'),
