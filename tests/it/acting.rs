@@ -16,7 +16,10 @@ async fn cancelling_reaches_the_model_call_and_the_viewers() {
 
     let cancel = format!("/jobs/{}/cancel", job["id"].as_str().unwrap());
     let (status, answer) = system.post(&cancel).await;
-    assert_eq!((status.as_u16(), answer["status"].as_str(), answer["output"].as_str()), (200, Some("cancelled"), Some("Once ")));
+    assert_eq!(
+        (status.as_u16(), answer["status"].as_str(), answer["output"].as_str()),
+        (200, Some("cancelled"), Some("Once "))
+    );
     let rest = viewer.rest().await;
     assert_eq!(rest.last().unwrap().event, "job.cancelled");
     assert!(viewer.done);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod acting;
+mod crash_points;
 mod reading;
 mod restart;
 mod starting;

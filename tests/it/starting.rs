@@ -85,7 +85,11 @@ async fn bad_bodies_are_told_apart_and_nothing_is_stored() {
     for (body, param) in cases {
         let request = system.request(Method::POST, "/jobs").header("content-type", "application/json");
         let (status, error) = system.answer(request.body(*body)).await;
-        assert_eq!((status.as_u16(), error["error"]["code"].as_str()), (400, Some("invalid_request")), "{body}: {error}");
+        assert_eq!(
+            (status.as_u16(), error["error"]["code"].as_str()),
+            (400, Some("invalid_request")),
+            "{body}: {error}"
+        );
         let params: Vec<_> = error["error"]["details"].as_array().unwrap().iter().map(|d| d["param"].clone()).collect();
         assert!(params.contains(&json!(param)), "{body}: {error}");
         assert!(error["error"]["request_id"].is_string(), "{error}");

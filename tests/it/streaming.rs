@@ -12,7 +12,11 @@ fn conversation() -> Script {
 
 /// The text of frames.
 fn text(frames: &[Frame]) -> String {
-    frames.iter().filter(|frame| frame.event == "output.delta").map(|frame| frame.data["text"].as_str().unwrap()).collect()
+    frames
+        .iter()
+        .filter(|frame| frame.event == "output.delta")
+        .map(|frame| frame.data["text"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -42,8 +46,10 @@ async fn a_finished_job_is_replayed_from_every_cursor() {
         assert!(viewer.done);
         let expected: String = log[after..].iter().filter_map(|event| event["text"].as_str()).collect();
         assert_eq!(text(&frames), expected, "after {after}");
-        let others: Vec<&Value> = log[after..].iter().filter(|event| event["text"].is_null()).map(|e| &e["type"]).collect();
-        let seen: Vec<&str> = frames.iter().map(|f| f.event.as_str()).filter(|event| *event != "output.delta").collect();
+        let others: Vec<&Value> =
+            log[after..].iter().filter(|event| event["text"].is_null()).map(|e| &e["type"]).collect();
+        let seen: Vec<&str> =
+            frames.iter().map(|f| f.event.as_str()).filter(|event| *event != "output.delta").collect();
         assert_eq!(seen, others, "after {after}");
     }
     assert_eq!(system.follow(&job, log.len() as u64).await.status, 204);
@@ -73,7 +79,8 @@ async fn a_viewer_that_comes_back_at_every_event_misses_and_repeats_nothing() {
 async fn ten_viewers_see_the_same_and_leave_nothing_behind() {
     let system = System::start().await;
     let gate = Gate::new();
-    let script = Script::new().turn(Turn::pieces(["One, ", "two, ", "three."]).fault(Fault::StallAfter(1, gate.clone())));
+    let script =
+        Script::new().turn(Turn::pieces(["One, ", "two, ", "three."]).fault(Fault::StallAfter(1, gate.clone())));
     system.model.script("Ten", script);
     let job = system.submit(json!({"input": "Ten"})).await;
     let mut viewers: Vec<Viewer> = vec![];

@@ -32,7 +32,10 @@ async fn one_tool_turn_is_followed_by_the_answer() {
     assert_eq!((job["status"].as_str(), job["output"].as_str()), (Some("completed"), Some("It is 5.")));
     assert_eq!(job["metrics"]["total_turns"], 2);
     let call = &job["tool_calls"][0];
-    assert_eq!((call["name"].as_str(), call["status"].as_str(), call["result"].as_str()), (Some("add"), Some("completed"), Some("5")));
+    assert_eq!(
+        (call["name"].as_str(), call["status"].as_str(), call["result"].as_str()),
+        (Some("add"), Some("completed"), Some("5"))
+    );
     assert_eq!(
         types(&system.log(&job).await),
         [
@@ -136,7 +139,9 @@ async fn twenty_jobs_at_once_all_end() {
     let mut jobs = vec![];
     for n in 0..20 {
         let input = format!("Job {n:02} of many");
-        system.model.script(&input, Script::new().turn(Turn::calls([add(n, n)])).turn(Turn::text(format!("{}", 2 * n))));
+        system
+            .model
+            .script(&input, Script::new().turn(Turn::calls([add(n, n)])).turn(Turn::text(format!("{}", 2 * n))));
         jobs.push(system.submit(json!({"input": input, "tools": ["add"]})).await);
     }
     for (n, job) in jobs.iter().enumerate() {

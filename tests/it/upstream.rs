@@ -27,10 +27,14 @@ async fn a_429_is_waited_for_without_a_worker_and_viewers_are_told() {
 #[tokio::test]
 async fn a_401_fails_the_job_with_its_reason_and_is_not_tried_again() {
     let system = System::start().await;
-    let turn = Turn::text("never").fault(Fault::Status(401, r#"{"error":{"code":401,"message":"No auth credentials"}}"#));
+    let turn =
+        Turn::text("never").fault(Fault::Status(401, r#"{"error":{"code":401,"message":"No auth credentials"}}"#));
     let job = system.run("No key", Script::new().turn(turn)).await;
     assert_eq!((job["status"].as_str(), job["finish_reason"].as_str()), (Some("failed"), Some("error")));
-    assert_eq!((job["error"]["code"].as_str(), job["error"]["failed_during"].as_str()), (Some("model_rejected"), Some("model_call")));
+    assert_eq!(
+        (job["error"]["code"].as_str(), job["error"]["failed_during"].as_str()),
+        (Some("model_rejected"), Some("model_call"))
+    );
     assert!(job["error"]["message"].as_str().unwrap().contains("No auth credentials"), "{job}");
     assert_eq!(system.model.requests().len(), 1);
 }

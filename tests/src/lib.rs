@@ -4,6 +4,7 @@
 
 pub mod tools;
 mod viewer;
+pub mod world;
 
 use std::{path::Path, time::Duration};
 

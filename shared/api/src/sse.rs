@@ -163,7 +163,7 @@ mod tests {
             };
             match runs.last_mut() {
                 Some((name, origin, run)) if *name == event.body.name() && *origin == event.origin => {
-                    run.push_str(text)
+                    run.push_str(text);
                 }
                 _ => runs.push((event.body.name(), event.origin.clone(), text.to_owned())),
             }

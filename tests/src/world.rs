@@ -1,0 +1,216 @@
+//! Embedded emulators, a clock that is moved by hand, and workers as processes that can be killed at any request: the
+//! functions' own code, driven one message at a time.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use aws_sdk_sqs::types::MessageSystemAttributeName;
+use aws_smithy_types::retry::RetryConfig;
+use domain::{
+    id::{JobId, WriterId},
+    lane::LeaseTimes,
+    time::Timestamp,
+};
+use engine::{Batching, Clock, Engine, Settings, Upkeep};
+use local::{
+    demo_model::{self, DemoModel},
+    emulator::{
+        EmbeddedDynamoDb, EmbeddedSqs,
+        fault::{FaultClient, Faults, Process},
+    },
+};
+use model_client::ModelClient;
+use queue::ContinuationQueue;
+use store::{Record, Store};
+use tokio::time::Instant;
+use tools::ToolRegistry;
+
+const STARTS: &str = "starts";
+const CONTINUATIONS: &str = "continuations";
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct ManualClock {
+    now: Mutex<Timestamp>,
+    names: AtomicU64,
+}
+
+impl ManualClock {
+    fn new() -> Self {
+        Self { now: Mutex::new(Timestamp::from_millis(1_763_800_000_000)), names: AtomicU64::new(0) }
+    }
+
+    /// Moves it.
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.now.lock().unwrap();
+        *now = *now + by;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.now.lock().unwrap()
+    }
+
+    fn fresh_name(&self) -> WriterId {
+        format!("writer-{}", self.names.fetch_add(1, Ordering::Relaxed)).parse().unwrap()
+    }
+
+    fn jitter(&self) -> f64 {
+        0.5
+    }
+}
+
+/// The emulators, the clock, the model and the faults.
+pub struct World {
+    /// The table.
+    pub dynamodb: EmbeddedDynamoDb,
+    /// The queues.
+    pub sqs: EmbeddedSqs,
+    /// The time.
+    pub clock: Arc<ManualClock>,
+    /// The model.
+    pub model: DemoModel,
+    /// What goes wrong.
+    pub faults: Faults,
+    urls: [String; 2],
+}
+
+/// One of the system's processes: its requests are counted, and it can be killed at any of them.
+pub struct Worker {
+    /// Its life.
+    pub process: Process,
+    /// What it runs.
+    pub engine: Engine,
+}
+
+impl World {
+    /// A world without faults, on a scripted model.
+    pub async fn new() -> Self {
+        let dynamodb = EmbeddedDynamoDb::in_memory().unwrap();
+        let sqs = EmbeddedSqs::new();
+        let urls = [STARTS, CONTINUATIONS]
+            .map(|name| sqs.create_queue(name, &[("VisibilityTimeout", "900"), ("DelaySeconds", "0")]).unwrap());
+        let world = Self {
+            dynamodb,
+            sqs,
+            clock: Arc::new(ManualClock::new()),
+            model: DemoModel::start(demo_model::Options::scripted()).await.unwrap(),
+            faults: Faults::new(),
+            urls,
+        };
+        world.store(world.dynamodb.client()).create_table().await.unwrap();
+        world
+    }
+
+    fn store(&self, client: aws_sdk_dynamodb::Client) -> Store {
+        Store::new(client, "nightshift", LeaseTimes::default())
+    }
+
+    /// A store that nothing goes wrong for: the test's own eyes.
+    pub fn eyes(&self) -> Store {
+        self.store(self.dynamodb.client())
+    }
+
+    /// A process with these tools.
+    pub fn worker(&self, name: &str, tools: &ToolRegistry) -> Worker {
+        let process = self.faults.process(name);
+        let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(1));
+        let dynamodb = self.dynamodb.client_with(|config| {
+            let http = FaultClient::wrap(self.dynamodb.http_client(), &process);
+            config.http_client(http).retry_config(retries.clone())
+        });
+        let sqs = self.sqs.client_with(|config| {
+            let http = FaultClient::wrap(self.sqs.http_client(), &process);
+            config.http_client(http).retry_config(retries)
+        });
+        let queue = ContinuationQueue::new(sqs, &self.urls[0], &self.urls[1]);
+        let upkeep = Upkeep { store: self.store(dynamodb), queue, clock: self.clock.clone() };
+        let batching =
+            Batching { watched_every: Duration::ZERO, unwatched_every: Duration::ZERO, ..Batching::default() };
+        let engine = Engine {
+            upkeep,
+            model: ModelClient::new(model_client::Config::new(self.model.url().clone(), None)).unwrap(),
+            tools: tools.clone(),
+            settings: Settings { batching },
+        };
+        Worker { process, engine }
+    }
+
+    /// Time passes for everybody.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.sqs.advance(by);
+    }
+
+    /// Delivers the next message that is visible, if there is one, as the event source does: the message is deleted when
+    /// it was handled, and comes back otherwise. Whether there was one.
+    pub async fn deliver(&self, worker: &Worker) -> bool {
+        let client = self.sqs.client();
+        for (name, url) in [STARTS, CONTINUATIONS].into_iter().zip(&self.urls) {
+            let received = client
+                .receive_message()
+                .queue_url(url)
+                .wait_time_seconds(0)
+                .message_system_attribute_names(MessageSystemAttributeName::All)
+                .send()
+                .await
+                .unwrap();
+            let Some(message) = received.messages.unwrap_or_default().pop() else { continue };
+            let receipt = message.receipt_handle.clone().unwrap();
+            let mut record = SqsMessage::default();
+            record.message_id = message.message_id;
+            record.receipt_handle = message.receipt_handle;
+            record.body = message.body;
+            record.event_source_arn = Some(EmbeddedSqs::queue_arn(name));
+            record.attributes = message
+                .attributes
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, value)| (name.as_str().to_owned(), value))
+                .collect();
+            let mut event = SqsEvent::default();
+            event.records.push(record);
+            let until = Instant::now() + Duration::from_secs(300);
+            let response = tokio::select! {
+                biased;
+                () = worker.process.died() => return true,
+                response = worker::handle(&worker.engine, &event, until) => response,
+            };
+            if response.batch_item_failures.is_empty() {
+                client.delete_message().queue_url(url).receipt_handle(receipt).send().await.unwrap();
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Sweeps.
+    pub async fn sweep(&self, worker: &Worker) {
+        tokio::select! {
+            biased;
+            () = worker.process.died() => {}
+            swept = sweeper::handle(&worker.engine.upkeep, Duration::from_secs(30)) => {
+                if !worker.process.is_dead() {
+                    swept.unwrap();
+                }
+            }
+        }
+    }
+
+    /// All that is on record of a job.
+    pub async fn record(&self, job: &JobId) -> Option<Record> {
+        self.eyes().whole(job).await.unwrap()
+    }
+
+    /// Whether nothing is left to do: the job is over and owes nothing, no lane is open, no message waits.
+    pub fn at_rest(record: &Record) -> bool {
+        record.head.status().is_finished() && !record.head.owed().any() && record.lanes.values().all(|lane| !lane.open)
+    }
+}
