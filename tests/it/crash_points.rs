@@ -6,9 +6,12 @@
 //! that dies sends nothing more, and another one takes over when the lease is over; an answer that is lost makes the SDK
 //! try again.
 
+#![expect(clippy::large_futures, reason = "a test has room for them")]
+
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +20,7 @@ use domain::{
     answer::lane_text,
     event::{Event, EventBody},
     id::{JobId, LaneName},
-    job::{Asker, JobSpec, ModelSettings, Status, ToolRef},
+    job::{Asker, Ending, JobSpec, ModelSettings, Status, ToolRef},
     limits::JobLimits,
     message::Message,
     replay::Replay,
@@ -25,7 +28,7 @@ use domain::{
 };
 use engine::Clock as _;
 use local::{
-    demo_model::{Call, Script, Turn},
+    demo_model::{Call, Fault as ModelFault, Script, Turn},
     emulator::fault::{Answer, Fault, Gate},
 };
 use queue::Line;
@@ -33,7 +36,70 @@ use store::{CreateOutcome, IdempotencyKey, NewJob, Record};
 use tests::world::{Worker, World};
 use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
 
-const TEXT: &str = "Looking things up.\n\nAnd once more.\n\nThe answer is Zoë.";
+/// A job, and what must come of it whatever goes wrong.
+#[derive(Clone, Copy)]
+struct Scenario {
+    script: fn() -> Script,
+    /// Whether its owner cancels it after the first turn.
+    cancelled: bool,
+    /// The status that it ends with.
+    status: Status,
+    /// Its text.
+    text: &'static str,
+    /// The tools that are called, in the order of the log.
+    calls: &'static [&'static str],
+    /// Requests that it makes at least.
+    n_requests: u64,
+}
+
+const TEXT_ONLY: Scenario = Scenario {
+    script: || Script::new().turn(Turn::pieces(["Nothing ", "to ", "look up."])),
+    cancelled: false,
+    status: Status::Completed,
+    text: "Nothing to look up.",
+    calls: &[],
+    n_requests: 15,
+};
+
+const TOOLS: Scenario = Scenario {
+    script: || {
+        let all = ["look", "send", "push"].map(|tool| Call::new(tool, "{}"));
+        Script::new()
+            .turn(Turn::pieces(["Looking ", "things ", "up."]).then_calls(all))
+            .turn(Turn::pieces(["And once", " more."]).then_calls([Call::new("look", "{}")]))
+            .turn(Turn::pieces(["The answer ", "is ", "Zoë."]))
+    },
+    cancelled: false,
+    status: Status::Completed,
+    text: "Looking things up.\n\nAnd once more.\n\nThe answer is Zoë.",
+    calls: &["look", "send", "push", "look"],
+    n_requests: 40,
+};
+
+const UPSTREAM_FAILS: Scenario = Scenario {
+    script: || {
+        let broken = ModelFault::Status(500, "broken");
+        let first = Turn::text("First.").then_calls([Call::new("push", "{}")]).fault(broken);
+        Script::new().turn(first).turn(Turn::pieces(["Then ", "the ", "end."]).fault(ModelFault::CutAfter(2)))
+    },
+    cancelled: false,
+    status: Status::Completed,
+    text: "First.\n\nThen the end.",
+    calls: &["push"],
+    n_requests: 30,
+};
+
+const CANCELLED: Scenario = Scenario {
+    script: || {
+        let first = Turn::text("First.").then_calls([Call::new("push", "{}")]);
+        Script::new().turn(first).turn(Turn::text("never"))
+    },
+    cancelled: true,
+    status: Status::Cancelled,
+    text: "First.\n\nnever",
+    calls: &["push"],
+    n_requests: 20,
+};
 
 /// What the tools have done to the world outside.
 #[derive(Debug, Default)]
@@ -82,31 +148,26 @@ fn registry(outside: &Arc<Mutex<Outside>>) -> ToolRegistry {
     registry
 }
 
-fn script() -> Script {
-    let all = ["look", "send", "push"].map(|tool| Call::new(tool, "{}"));
-    Script::new()
-        .turn(Turn::pieces(["Looking ", "things ", "up."]).then_calls(all))
-        .turn(Turn::pieces(["And once", " more."]).then_calls([Call::new("look", "{}")]))
-        .turn(Turn::pieces(["The answer ", "is ", "Zoë."]))
-}
-
-/// A run of the scenario.
+/// A run of a scenario.
 struct Run {
+    scenario: Scenario,
     world: World,
     outside: Arc<Mutex<Outside>>,
     tools: ToolRegistry,
     worker: Worker,
     lives: u32,
+    /// Where a worker is held up, if it is.
+    held_at: Option<Gate>,
 }
 
 impl Run {
-    async fn new() -> Self {
+    async fn new(scenario: Scenario) -> Self {
         let world = World::new().await;
-        world.model.script("Do everything", script());
+        world.model.script("Do everything", (scenario.script)());
         let outside = Arc::default();
         let tools = registry(&outside);
         let worker = world.worker("1", &tools);
-        Self { world, outside, tools, worker, lives: 1 }
+        Self { scenario, world, outside, tools, worker, lives: 1, held_at: None }
     }
 
     /// A new process takes the place of one that died, once its lease is over.
@@ -127,14 +188,14 @@ impl Run {
             let created = tokio::select! {
                 biased;
                 () = self.worker.process.died() => None,
-                created = async {
+                created = patiently(self.held_at.as_ref(), async {
                     let created = upkeep.store.create(new, upkeep.clock.now()).await;
                     if let Ok(CreateOutcome::Created(head)) = &created {
                         let first = domain::continuation::Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
                         let _ = upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await;
                     }
                     created.ok()
-                } => created,
+                }) => created,
             };
             match created {
                 Some(CreateOutcome::Created(head) | CreateOutcome::Existing(head)) => return head.id,
@@ -145,23 +206,92 @@ impl Run {
         panic!("the job cannot be started");
     }
 
+    /// Cancels the job as a caller does who repeats the request until it is answered.
+    async fn cancel(&mut self, job: &JobId) {
+        loop {
+            let upkeep = &self.worker.engine.upkeep;
+            let ended = tokio::select! {
+                biased;
+                () = self.worker.process.died() => None,
+                ended = patiently(self.held_at.as_ref(), upkeep.end(job, Ending::Cancelled)) => ended.ok(),
+            };
+            if ended.is_some() {
+                return;
+            }
+            self.revive();
+        }
+    }
+
+    /// The whole scenario, until nothing is left to do.
+    async fn whole(&mut self) -> (JobId, Record) {
+        let job = self.start().await;
+        if self.scenario.cancelled {
+            self.deliver(&job).await;
+            self.revive();
+            self.cancel(&job).await;
+        }
+        let record = self.come_to_rest(&job).await;
+        (job, record)
+    }
+
     /// Delivers messages and sweeps until the job is at rest and no message is left.
-    async fn to_rest(&mut self, job: &JobId) -> Record {
+    async fn come_to_rest(&mut self, job: &JobId) -> Record {
         for _ in 0..60 {
-            while self.world.deliver(&self.worker).await {
+            while self.deliver(job).await {
                 self.revive();
             }
-            let record = self.world.record(job).await.unwrap();
-            let depth = [self.world.sqs.depth("starts"), self.world.sqs.depth("continuations")];
-            if World::at_rest(&record) && depth.iter().all(|depth| *depth == Default::default()) {
+            if let Some(record) = at_rest(&self.world, job).await {
                 return record;
             }
             self.world.advance(Duration::from_secs(20));
-            self.world.sweep(&self.worker).await;
+            patiently(self.held_at.as_ref(), self.world.sweep(&self.worker)).await;
             self.revive();
         }
         panic!("the job does not come to rest: {:#?}", self.world.record(job).await);
     }
+
+    /// Delivers a message. A worker that is held up meanwhile loses its lease to another, which does all that is left;
+    /// only then does the first go on.
+    async fn deliver(&self, job: &JobId) -> bool {
+        let Some(gate) = &self.held_at else { return self.world.deliver(&self.worker).await };
+        let mut delivered = Box::pin(self.world.deliver(&self.worker));
+        tokio::select! {
+            biased;
+            found = &mut delivered => return found,
+            () = gate.wait_for_waiting(1) => {}
+        }
+        let other = self.world.worker("other", &self.tools);
+        self.world.advance(Duration::from_secs(11));
+        for _ in 0..60 {
+            while self.world.deliver(&other).await {}
+            if World::at_rest(&self.world.record(job).await.unwrap()) {
+                break;
+            }
+            self.world.advance(Duration::from_secs(20));
+            self.world.sweep(&other).await;
+        }
+        gate.open();
+        delivered.await
+    }
+}
+
+/// The job's record, if nothing is left to do and no message is left.
+async fn at_rest(world: &World, job: &JobId) -> Option<Record> {
+    let record = world.record(job).await.unwrap();
+    let depth = [world.sqs.depth("starts"), world.sqs.depth("continuations")];
+    (World::at_rest(&record) && depth.iter().all(|depth| *depth == Default::default())).then_some(record)
+}
+
+/// Lets whoever is held up in this go on at once: it holds no lease that could be lost.
+async fn patiently<T>(held_at: Option<&Gate>, work: impl Future<Output = T>) -> T {
+    let Some(gate) = held_at else { return work.await };
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = gate.wait_for_waiting(1) => gate.open(),
+    }
+    work.await
 }
 
 fn new_job(id: JobId) -> NewJob {
@@ -182,34 +312,45 @@ fn new_job(id: JobId) -> NewJob {
 }
 
 /// What must hold however the job came to its end.
-fn check(record: &Record, outside: &Outside) {
-    assert_eq!(record.head.status(), Status::Completed);
+fn check(scenario: &Scenario, record: &Record, outside: &Outside) {
+    // A job may be over before it can be cancelled.
+    let over_before = scenario.cancelled && record.head.status() == Status::Completed;
+    assert!(over_before || record.head.status() == scenario.status, "{:?}", record.head.state);
     let events = &record.events;
     let terminal = events.iter().filter(|event| event.body.is_terminal()).count();
     assert!(terminal == 1 && events.last().unwrap().body.is_terminal(), "one end, and nothing after it");
-    let EventBody::JobCompleted(summary) = &events.last().unwrap().body else { panic!("not completed") };
-    assert_eq!(summary.output, TEXT);
+    let (EventBody::JobCompleted(summary) | EventBody::JobCancelled(summary)) = &events.last().unwrap().body else {
+        panic!("{:?}", events.last());
+    };
 
     let replay = Replay::of(events);
-    assert_eq!(replay.text(&LaneName::main()), TEXT);
-    assert_eq!(lane_text(record.turns.values().filter_map(|turn| turn.answer.as_ref())), TEXT);
-    let calls = &replay.lanes[&LaneName::main()].tool_calls;
+    let text = replay.text(&LaneName::main());
+    assert_eq!(summary.output, text);
+    let empty = vec![];
+    let calls = replay.lanes.get(&LaneName::main()).map_or(&empty, |lane| &lane.tool_calls);
     let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
-    assert_eq!(names, ["look", "send", "push", "look"]);
-    let completed =
-        |name: &str| calls.iter().filter(|call| call.name == name).all(|call| call.status == ToolCallStatus::Completed);
-    assert!(completed("look") && completed("send"), "{calls:?}");
-
-    assert!(outside.looked >= 2);
-    assert_eq!(outside.sent.len(), 1, "the far side saw one thing");
-    let pushed = calls.iter().find(|call| call.name == "push").unwrap();
-    match pushed.status {
-        ToolCallStatus::Completed => assert_eq!(outside.pushed, 1),
-        ToolCallStatus::Unknown => assert!(outside.pushed <= 1, "what may not be repeated was repeated"),
-        other => panic!("{other:?}"),
+    if scenario.cancelled {
+        // How far it got before it was cancelled depends on what went wrong.
+        assert!(scenario.text.starts_with(text) && scenario.calls.starts_with(&names), "{text:?} {names:?}");
+    } else {
+        assert_eq!((text, names.as_slice()), (scenario.text, scenario.calls));
+        assert_eq!(lane_text(record.turns.values().filter_map(|turn| turn.answer.as_ref())), scenario.text);
+        assert_eq!(record.head.metrics.tool_call_count as usize, scenario.calls.len());
+        for call in calls.iter().filter(|call| call.name != "push") {
+            assert_eq!(call.status, ToolCallStatus::Completed, "{call:?}");
+        }
     }
-    assert_eq!(record.head.metrics.total_turns, 3);
-    assert_eq!(record.head.metrics.tool_call_count, 4);
+    let n_called = |name: &str| scenario.calls.iter().filter(|call| **call == name).count();
+    assert!(scenario.cancelled || outside.looked as usize >= n_called("look"));
+    assert_eq!(outside.sent.len(), n_called("send"), "the far side saw each thing once");
+    for pushed in calls.iter().filter(|call| call.name == "push") {
+        match pushed.status {
+            ToolCallStatus::Completed => assert_eq!(outside.pushed, 1),
+            _ if scenario.cancelled => assert!(outside.pushed <= 1),
+            ToolCallStatus::Unknown => assert!(outside.pushed <= 1, "what may not be repeated was repeated"),
+            other => panic!("{other:?}"),
+        }
+    }
     fenced(events);
 }
 
@@ -238,93 +379,126 @@ async fn check_nothing_is_left(run: &Run) {
     assert!(matches!(created, CreateOutcome::Created(_)), "{created:?}");
 }
 
-/// Runs the scenario with a fault at the n-th request. Whether there was one.
-async fn with_fault(n: u64, fault: Fault) -> bool {
-    let mut run = Run::new().await;
+/// Whether something else may happen in a run, and the run is one of the scenario all the same.
+async fn checked(run: &mut Run, fault: &str, job: &JobId, record: &Record) {
+    let sent = run.world.faults.sent();
+    let checked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        check(&run.scenario, record, &run.outside.lock().unwrap_or_else(PoisonError::into_inner));
+    }));
+    if checked.is_err() {
+        let trace: String = sent.iter().map(|sent| format!("  {sent}\n")).collect();
+        panic!("{job} did not survive {fault}, at {:?}:\n{trace}", run.world.faults.hits());
+    }
+}
+
+/// Runs a scenario with a fault at the n-th request. Whether there was one.
+async fn with_fault(scenario: Scenario, n: u64, fault: Fault) -> bool {
+    let mut run = Run::new(scenario).await;
     run.world.faults.at(n, fault.clone());
-    let job = run.start().await;
-    let record = run.to_rest(&job).await;
-    let what = || format!("{fault:?} at {}", run.world.faults.sent()[usize::try_from(n).unwrap() - 1]);
+    let (job, record) = run.whole().await;
     if !run.world.faults.was_hit() {
         return false;
     }
-    let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        check(&record, &run.outside.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-    }));
-    if let Err(panic) = checked {
-        eprintln!(
-            "with {}:\n{}",
-            what(),
-            run.world.faults.sent().iter().map(|s| format!("  {s}\n")).collect::<String>()
-        );
-        std::panic::resume_unwind(panic);
-    }
+    checked(&mut run, &format!("{fault:?}"), &job, &record).await;
     if let Fault::DuplicateLate(gate) = &fault {
-        late_copy_changes_nothing(&mut run, &job, gate, &record).await;
+        gate.open();
+        gate.wait_for_waiting(0).await;
+        nothing_changes(&mut run, &job, &record).await;
     }
     check_nothing_is_left(&run).await;
     true
 }
 
-/// A copy of a request that arrives when everything is over.
-async fn late_copy_changes_nothing(run: &mut Run, job: &JobId, gate: &Gate, before: &Record) {
-    gate.open();
-    gate.wait_for_waiting(0).await;
+/// Runs a scenario in which a worker is held up at its n-th request until another has done everything; then it goes on,
+/// as a zombie. Whether there was such a request.
+async fn with_zombie(scenario: Scenario, n: u64, hold: fn(Gate) -> Fault) -> bool {
+    let mut run = Run::new(scenario).await;
+    let gate = Gate::new();
+    run.world.faults.at(n, hold(gate.clone()));
+    run.held_at = Some(gate);
+    let (job, record) = run.whole().await;
+    if !run.world.faults.was_hit() {
+        return false;
+    }
+    checked(&mut run, "a zombie", &job, &record).await;
+    check_nothing_is_left(&run).await;
+    true
+}
+
+/// Whatever still arrives when everything is over changes nothing.
+async fn nothing_changes(run: &mut Run, job: &JobId, before: &Record) {
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
-    let after = run.to_rest(job).await;
-    assert_eq!((&after.events, &after.turns), (&before.events, &before.turns), "a late copy changed the job");
+    let after = run.come_to_rest(job).await;
+    assert_eq!((&after.events, &after.turns), (&before.events, &before.turns), "something late changed the job");
     assert_eq!(after.head.state, before.head.state);
 }
 
-/// Runs the scenario with the fault at the first request, at the second, and so on, until a run has no more requests:
-/// how many there are depends a little on how streamed text falls into batches.
-async fn at_every_request(fault: impl Fn() -> Fault) {
-    let mut n = 1;
-    while with_fault(n, fault()).await {
-        n += 1;
-    }
-    assert!(n > 40, "only {n} requests");
+/// Runs each scenario with something going wrong at the first request, at the second, and so on, until a run has no more
+/// requests: how many there are depends a little on how streamed text falls into batches.
+macro_rules! at_every_request {
+    (|$scenario:ident, $n:ident| $run:expr) => {
+        for $scenario in [TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED] {
+            let mut $n = 1;
+            while $run.await {
+                $n += 1;
+            }
+            assert!($n > $scenario.n_requests, "only {} requests: {}", $n, $scenario.text);
+        }
+    };
 }
 
 #[tokio::test]
 async fn without_a_fault_everything_is_done_once() {
-    let mut run = Run::new().await;
-    let job = run.start().await;
-    let record = run.to_rest(&job).await;
-    let outside = run.outside.lock().unwrap();
-    check(&record, &outside);
-    assert_eq!((outside.looked, outside.pushed, record.head.metrics.recoveries), (2, 1, 0));
+    for scenario in [TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED] {
+        let mut run = Run::new(scenario).await;
+        let (_, record) = run.whole().await;
+        let outside = run.outside.lock().unwrap();
+        check(&scenario, &record, &outside);
+        let n_called = |name: &str| scenario.calls.iter().filter(|call| **call == name).count();
+        assert_eq!((outside.looked as usize, outside.pushed as usize), (n_called("look"), n_called("push")));
+        assert_eq!(record.head.metrics.recoveries, 0);
+    }
 }
 
 #[tokio::test]
 async fn a_process_may_die_before_any_of_its_requests() {
-    at_every_request(|| Fault::CutBefore).await;
+    at_every_request!(|scenario, n| with_fault(scenario, n, Fault::CutBefore));
 }
 
 #[tokio::test]
 async fn a_process_may_die_after_any_of_its_requests() {
-    at_every_request(|| Fault::CutAfter).await;
+    at_every_request!(|scenario, n| with_fault(scenario, n, Fault::CutAfter));
 }
 
 #[tokio::test]
 async fn any_answer_may_be_lost() {
-    at_every_request(|| Fault::LoseAnswer).await;
+    at_every_request!(|scenario, n| with_fault(scenario, n, Fault::LoseAnswer));
 }
 
 #[tokio::test]
 async fn any_request_may_be_lost() {
-    at_every_request(|| Fault::LoseRequest).await;
+    at_every_request!(|scenario, n| with_fault(scenario, n, Fault::LoseRequest));
 }
 
 #[tokio::test]
 async fn any_request_may_arrive_twice() {
-    at_every_request(|| Fault::Duplicate(Answer::First)).await;
-    at_every_request(|| Fault::Duplicate(Answer::Second)).await;
+    at_every_request!(|scenario, n| with_fault(scenario, n, Fault::Duplicate(Answer::First)));
+    at_every_request!(|scenario, n| with_fault(scenario, n, Fault::Duplicate(Answer::Second)));
 }
 
 #[tokio::test]
 async fn a_copy_of_any_request_may_arrive_when_all_is_over() {
-    at_every_request(|| Fault::DuplicateLate(Gate::new())).await;
+    at_every_request!(|scenario, n| with_fault(scenario, n, Fault::DuplicateLate(Gate::new())));
+}
+
+#[tokio::test]
+async fn a_worker_may_be_held_up_before_any_of_its_requests_until_another_has_done_everything() {
+    at_every_request!(|scenario, n| with_zombie(scenario, n, Fault::Hold));
+}
+
+#[tokio::test]
+async fn a_worker_may_be_held_up_after_any_of_its_requests_until_another_has_done_everything() {
+    at_every_request!(|scenario, n| with_zombie(scenario, n, Fault::HoldAnswer));
 }
