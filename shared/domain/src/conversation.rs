@@ -1,6 +1,6 @@
 //! What the model is told: the conversation as the next turn sends it, made from the request and the turns before.
 
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 use crate::{
     id::LaneName,
@@ -13,7 +13,8 @@ use crate::{
 
 /// The conversation of a lane before its turn `next`: what was asked, and what each turn before has added.
 pub fn conversation(spec: &JobSpec, turns: &Turns, lane: &LaneName, next: u32) -> Vec<Message> {
-    let before: RangeInclusive<(LaneName, u32)> = (lane.clone(), 1)..=(lane.clone(), next.saturating_sub(1));
+    // Never ends before it begins: such a range panics, and a lane at its first turn has none before.
+    let before: Range<(LaneName, u32)> = (lane.clone(), 1)..(lane.clone(), next.max(1));
     let added = turns.range(before).flat_map(|(_, turn)| said(turn));
     spec.messages.iter().cloned().chain(added).collect()
 }
