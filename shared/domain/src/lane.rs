@@ -203,9 +203,13 @@ impl Lane {
         self.tries > MAX_TRIES
     }
 
-    /// The model's answer is recorded; it added so many bytes to the lane's text.
+    /// The model's answer is recorded; it added so many bytes to the lane's text. A checkpoint that comes again counts
+    /// once: what restarts void is measured by these bytes.
     pub fn checkpointed(&self, text_bytes: u64) -> Self {
-        Self { phase: Phase::Tools, output_bytes: self.output_bytes + text_bytes, ..self.clone() }
+        match self.phase {
+            Phase::Model => Self { phase: Phase::Tools, output_bytes: self.output_bytes + text_bytes, ..self.clone() },
+            Phase::Tools => self.clone(),
+        }
     }
 
     /// The turn is over and the next one is owed.
