@@ -75,3 +75,21 @@ async fn deleting_a_job_at_work_cancels_it_first() {
     assert_eq!(system.answer(system.request(Method::GET, &path)).await.0, 404);
     system.model.wait_for_open_streams(0).await;
 }
+
+#[tokio::test]
+async fn an_operator_pauses_turns_and_new_jobs_and_nothing_is_lost() {
+    let system = System::start().await;
+    let store = &system.stack.engine.upkeep.store;
+    store.switch(store::Switches { turns_paused: true, jobs_paused: false }).await.unwrap();
+    system.model.script("Later", Script::new().turn(Turn::text("At last.")));
+    let job = system.submit(json!({"input": "Later"})).await;
+    store.switch(store::Switches { turns_paused: true, jobs_paused: true }).await.unwrap();
+    let refused = system.request(Method::POST, "/jobs").json(&json!({"input": "Later"}));
+    let (status, error) = system.answer(refused).await;
+    assert_eq!((status.as_u16(), error["error"]["code"].as_str()), (503, Some("paused")), "{error}");
+    let log = system.log(&job).await;
+    assert_eq!(types(&log), ["job.queued"]);
+
+    store.switch(store::Switches::default()).await.unwrap();
+    assert_eq!(system.finished(&job).await["output"], "At last.");
+}

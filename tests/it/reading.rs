@@ -70,6 +70,10 @@ async fn what_does_not_exist_is_404_and_what_is_wrong_is_400() {
         let (status, error) = system.answer(system.request(Method::GET, &format!("/jobs/{id}/events?{query}"))).await;
         assert_eq!((status.as_u16(), error["error"]["code"].as_str()), (400, Some("invalid_request")), "{query}");
     }
+    for limit in 1..6 {
+        let page = system.get(&format!("/jobs/{id}/events?limit={limit}")).await;
+        assert_eq!(page["data"].as_array().unwrap().len(), limit.min(system.log(&job).await.len()));
+    }
     for after in [999, u64::MAX] {
         let beyond = system.get(&format!("/jobs/{id}/events?after={after}")).await;
         assert_eq!((&beyond["data"], beyond["status"].as_str()), (&json!([]), Some("completed")));

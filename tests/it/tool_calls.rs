@@ -94,3 +94,39 @@ async fn the_built_in_tools_answer() {
     let (call, _) = one_call("get_current_time", r#"{"timezone": "Asia/Tokyo"}"#).await;
     assert!(call["result"].as_str().unwrap().contains("+09:00"), "{call}");
 }
+
+#[tokio::test]
+async fn arguments_over_64_kb_are_left_out_and_the_job_goes_on_r184() {
+    let system = System::start().await;
+    let long = Call::new("wants_a_number", format!(r#"{{"n": "{}"}}"#, "x".repeat(500_000)));
+    let job = system.run("Wordy", Script::new().turn(Turn::calls([long])).turn(Turn::text("Sorry."))).await;
+    assert_eq!((job["status"].as_str(), job["output"].as_str()), (Some("completed"), Some("Sorry.")), "{job}");
+    let call = &job["tool_calls"][0];
+    assert_eq!((call["status"].as_str(), call["error"]["phase"].as_str()), (Some("error"), Some("validation")));
+    assert!(call["arguments"].as_str().unwrap().contains("left out: 500009 bytes"), "{call}");
+}
+
+#[tokio::test]
+async fn a_model_that_counts_its_calls_from_zero_in_every_turn_is_understood() {
+    let system = System::start().await;
+    let call = |a: u32| Call::new("add", format!(r#"{{"a":{a},"b":0}}"#)).id("call_0");
+    let script =
+        Script::new().turn(Turn::calls([call(1), call(2)])).turn(Turn::calls([call(3)])).turn(Turn::text("Ok."));
+    let job = system.run("Zero", script).await;
+    let calls = job["tool_calls"].as_array().unwrap();
+    for (call, result) in calls.iter().zip(["1", "2", "3"]) {
+        let path = format!("/jobs/{}/tool_calls/{}", job["id"].as_str().unwrap(), call["id"].as_str().unwrap());
+        assert_eq!(system.get(&path).await["result"], result);
+    }
+    assert_eq!(calls.len(), 3);
+}
+
+#[tokio::test]
+async fn a_broken_tool_fails_the_job_r95() {
+    let system = System::start().await;
+    let job = system.run("Broken", Script::new().turn(Turn::calls([Call::new("is_broken", "{}")]))).await;
+    assert_eq!((job["status"].as_str(), job["error"]["code"].as_str()), (Some("failed"), Some("tool_broken")));
+    assert_eq!(job["error"]["tool_name"], "is_broken");
+    assert_eq!(job["tool_calls"][0]["status"], "error");
+    assert!(!job.to_string().contains("hunter2"), "a cause was shown: {job}");
+}

@@ -14,6 +14,7 @@ pub const NAMES: &[&str] = &[
     "calculate",
     "add",
     "throws",
+    "is_broken",
     "panics",
     "hangs",
     "wants_a_number",
@@ -27,6 +28,7 @@ pub fn registry() -> ToolRegistry {
     let mut registry = tools::builtin::builtin(Arc::new(|| domain::time::Timestamp::from_millis(1_763_800_000_000)));
     registry.register(Add).unwrap();
     registry.register(Throws).unwrap();
+    registry.register(IsBroken).unwrap();
     registry.register(Panics).unwrap();
     registry.register(Hangs).unwrap();
     registry.register(WantsANumber).unwrap();
@@ -80,6 +82,9 @@ struct One {
 tool!(Add, "add", Two, LONG, RunsOn::Server, |two, _context| Ok(ToolReply::text((two.a + two.b).to_string())));
 tool!(Throws, "throws", Nothing, LONG, RunsOn::Server, |_given, _context| {
     Err(ToolError::RespondToModel("the printer is on fire".to_owned()))
+});
+tool!(IsBroken, "is_broken", Nothing, LONG, RunsOn::Server, |_given, _context| {
+    Err(ToolError::Fatal("the password hunter2 is wrong".into()))
 });
 tool!(Panics, "panics", Nothing, LONG, RunsOn::Server, |_given, _context| panic!("as it should"));
 tool!(Hangs, "hangs", Nothing, Duration::from_millis(100), RunsOn::Server, |_given, _context| {

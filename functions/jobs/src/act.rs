@@ -37,7 +37,8 @@ pub(crate) async fn delete(
     let mut head = desk.own_head(&user, &id).await?;
     if !head.status().is_finished() {
         desk.end(&head.id).await?;
-        head = desk.own_head(&user, &id).await?;
+        let ended = desk.store.head(&head.id, true).await.map_err(unavailable)?;
+        head = ended.ok_or(ApiError::NotFound(Missing::Job))?;
     }
     match desk.store.delete(&head, (desk.now)()).await.map_err(unavailable)? {
         DeleteOutcome::Deleted => Ok(StatusCode::NO_CONTENT),

@@ -61,7 +61,7 @@ pub fn router(starter: Starter) -> Router {
         .route(paths::JOBS, post(start))
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        // One byte more than allowed is read, so that what is too long is answered as such.
+        // More than allowed is read, so that what is too long is answered as such.
         .layer(DefaultBodyLimit::max(2 * BODY_BYTES))
         .layer(from_fn(request_id::stamp))
         .with_state(starter)
@@ -96,10 +96,17 @@ impl Starter {
         {
             return self.answer(known).await;
         }
+        if self.store.switches().await.map_err(unavailable)?.jobs_paused {
+            return Err(ApiError::Unavailable(Unavailable::Paused, None));
+        }
         let is_tool = |name: &str| self.tools.iter().any(|tool| tool == name);
         let mut request = StartJobRequest::parse(body, &self.defaults, &is_tool)?;
         if let Some(previous) = request.previous_job.clone() {
             request.continue_from(self.said_in(&previous, &user).await?);
+            let bytes = serde_json::to_vec(&request.spec.messages).map_or(0, |json| json.len());
+            if bytes > BODY_BYTES {
+                return Err(ApiError::TooLarge { bytes });
+            }
         }
         let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
         let StartJobRequest { spec, thread, message, retention_seconds, .. } = request;

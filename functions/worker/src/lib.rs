@@ -10,6 +10,9 @@ use futures_util::future::join_all;
 use queue::Ticket;
 use tokio::time::Instant;
 
+/// How long a message that cannot be read is hidden before it is looked at again.
+const SET_ASIDE: Duration = Duration::from_secs(300);
+
 /// Runs the turns that a batch asks for (the template sends one message at a time), and answers with those messages that
 /// have to come back. `until`: when the invocation has to be over.
 pub async fn handle(engine: &Engine, batch: &SqsEvent, until: Instant) -> SqsBatchResponse {
@@ -35,6 +38,9 @@ async fn handle_message(engine: &Engine, message: &SqsMessage, until: Instant) -
         // Kept for a release that knows it, or for the dead-letter queue, which raises an alarm.
         Err(unreadable) => {
             tracing::error!(error = &unreadable as &dyn std::error::Error, "message cannot be read");
+            if let Some(ticket) = ticket(engine, message) {
+                engine.upkeep.hide(&ticket, SET_ASIDE).await;
+            }
             Handled::Back
         }
     }

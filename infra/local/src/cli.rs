@@ -96,8 +96,8 @@ impl FromStr for Key {
 pub enum Command {
     /// Start a job and watch it until it ends.
     ///
-    /// Exits with 0 when the job completed, 1 when it failed, 130 when it was cancelled or Ctrl-C ended the watching (the
-    /// job itself goes on), 2 when it could not be started.
+    /// Exits with 0 when the job completed, 1 when it failed or was refused, 130 when it was cancelled or Ctrl-C ended the
+    /// watching (the job itself goes on), 2 when no system can be reached or started.
     Run(RunArgs),
     /// List jobs, newest first.
     Jobs(JobsArgs),

@@ -40,8 +40,9 @@ async fn health() -> Response {
 }
 
 async fn forward(State(functions): State<Functions>, mut request: Request) -> Response {
-    // A web page could have a name of its own resolve to this machine: its requests then carry that name.
-    if !is_loopback(request.headers()) {
+    // A web page could have a name of its own resolve to this machine: its requests then carry that name. Or it could
+    // send what needs no preflight: that carries its origin.
+    if !is_local(request.headers()) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let user = match user(request.headers()) {
@@ -68,11 +69,39 @@ fn user(headers: &HeaderMap) -> Result<UserId, ApiError> {
     name.parse().map_err(|error| ApiError::Invalid(vec![Finding::new(USER_HEADER, format!("{error}."))]))
 }
 
-fn is_loopback(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+fn is_local(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let origin = text(header::ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, host)| host));
+    text(header::HOST).is_some_and(is_loopback) && origin.is_none_or(is_loopback)
+}
+
+fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
     matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_let_in() {
+        let local = |host: &str, origin: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, origin.parse().unwrap());
+            }
+            is_local(&headers)
+        };
+        assert!(local("127.0.0.1:7070", None) && local("localhost", Some("http://localhost:3000")));
+        assert!(!local("evil.example:7070", None));
+        for origin in ["https://evil.example", "null", "http://127.0.0.1.evil.example"] {
+            assert!(!local("127.0.0.1:7070", Some(origin)), "{origin}");
+        }
+        assert!(!is_local(&HeaderMap::new()));
+    }
 }

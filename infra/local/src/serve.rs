@@ -141,10 +141,12 @@ fn shown(path: &Path) -> String {
 
 /// Where a running system answers, if one does: whoever is at the port, or holds the data directory.
 pub async fn find(args: &ServeArgs) -> Option<Url> {
-    let port = args.port.unwrap_or(DEFAULT_PORT);
     let data = args.data.as_deref().unwrap_or(Path::new(DEFAULT_DATA));
     let held = data_dir::holder(data).map(|holder| holder.url);
-    for url in [Some(format!("http://127.0.0.1:{port}")), held].into_iter().flatten() {
+    // Whoever names a directory, and no port, means the system of that directory and no other.
+    let port = args.port.or(args.data.is_none().then_some(DEFAULT_PORT));
+    let at_port = port.map(|port| format!("http://127.0.0.1:{port}"));
+    for url in [at_port, held].into_iter().flatten() {
         if let Ok(url) = Url::parse(&url)
             && is_nightshift(&url).await
         {

@@ -40,8 +40,8 @@ const CONTINUATIONS: &str = "nightshift-continuations";
 const DEAD_LETTERS: &str = "nightshift-dead-letters";
 /// As in `template.yaml`.
 const MAX_RECEIVES: u32 = 50;
-const INVOCATION: Duration = Duration::from_secs(900);
-const VISIBILITY_SECONDS: u32 = 5400;
+const INVOCATION: Duration = Duration::from_secs(660);
+const VISIBILITY_SECONDS: u32 = 3960;
 const CONCURRENCY: usize = 20;
 
 /// How a stack is started.

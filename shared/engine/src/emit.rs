@@ -54,7 +54,6 @@ enum Stream {
 enum Entry {
     Text(Stream, String),
     Event(EventBody),
-    JobEvent(EventBody),
     Flush(oneshot::Sender<u64>),
 }
 
@@ -74,11 +73,6 @@ impl Emitter {
 
     pub(crate) async fn event(&self, body: EventBody) {
         self.put(Entry::Event(body)).await;
-    }
-
-    /// An event of the job, not of the turn.
-    pub(crate) async fn job_event(&self, body: EventBody) {
-        self.put(Entry::JobEvent(body)).await;
     }
 
     /// Waits until everything put in so far is in the log, and says how long the log is then.
@@ -183,10 +177,6 @@ impl Writer {
             Entry::Event(body) => {
                 self.write_text().await?;
                 self.appender.append(body, self.clock.now()).await.map(drop)
-            }
-            Entry::JobEvent(body) => {
-                self.write_text().await?;
-                self.appender.append_of_job(body, self.clock.now()).await.map(drop)
             }
             Entry::Flush(done) => {
                 self.write_text().await?;

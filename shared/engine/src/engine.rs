@@ -79,6 +79,10 @@ impl Engine {
         if let Some(ticket) = ticket {
             self.upkeep.hide(ticket, store.times().length).await;
         }
+        if store.switches().await?.turns_paused {
+            // The turn stays recorded as owed: the sweeper asks for it when the pause is over.
+            return Ok(Handled::Done);
+        }
         let asked = Instant::now();
         match store.claim(continuation, *again, &clock.fresh_name(), clock.now()).await? {
             ClaimOutcome::Gone => Ok(Handled::Done),

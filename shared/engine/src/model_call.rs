@@ -7,6 +7,7 @@ use domain::{
     id::ToolCallId,
     job::{Ending, FailedDuring, FinishReason, JobSpec, ToolChoice},
     lane::Lane,
+    limits::ARGUMENTS_BYTES,
     message::{Message, RequestedCall},
     retry::{self, backoff},
 };
@@ -81,9 +82,26 @@ impl Engine {
     }
 }
 
+/// Arguments as they are kept: what is too long for any tool (R184) is replaced by JSON that says so.
+fn kept(arguments: String) -> String {
+    if arguments.len() <= ARGUMENTS_BYTES {
+        return arguments;
+    }
+    format!("\"[left out: {} bytes of arguments, more than {ARGUMENTS_BYTES}]\"", arguments.len())
+}
+
+/// The ids of the calls in a message.
+fn ids(message: &Message) -> Vec<ToolCallId> {
+    match message {
+        Message::Assistant { tool_calls, .. } => tool_calls.iter().map(|call| call.id.clone()).collect(),
+        Message::System { .. } | Message::User { .. } | Message::Tool { .. } => vec![],
+    }
+}
+
 fn answer(asked: &Asked<'_>, text: String, reasoning: String, completion: Completion, model_time_ms: u64) -> Answer {
     let Completion { tool_calls, reasoning_details, usage, finish, model } = completion;
-    let mut seen: HashSet<ToolCallId> = HashSet::new();
+    // Some models count from zero in every answer: in the conversation, and in the job, an id names one call.
+    let mut seen: HashSet<ToolCallId> = asked.messages.iter().flat_map(ids).collect();
     let calls: Vec<RequestedCall> = tool_calls
         .into_iter()
         .enumerate()
@@ -91,7 +109,7 @@ fn answer(asked: &Asked<'_>, text: String, reasoning: String, completion: Comple
             let invented = || ToolCallId::invented(&asked.lane.name, asked.lane.turn, index);
             let id = call.id.filter(|id| !seen.contains(id)).unwrap_or_else(invented);
             seen.insert(id.clone());
-            RequestedCall { id, name: call.name, arguments: call.arguments }
+            RequestedCall { id, name: call.name, arguments: kept(call.arguments) }
         })
         .collect();
     let finish_reason = match finish {

@@ -7,13 +7,14 @@ use domain::{
     event::{ToolCallView, ToolErrorView},
     job::ToolRef,
     message::RequestedCall,
-    tool_call::{Progress, Recovery, ToolCall, ToolCallStatus, ToolSpec, recovery},
+    time::Timestamp,
+    tool_call::{Progress, Recovery, ToolCall, ToolCallStatus, ToolOutcome, ToolSpec, recovery},
 };
 use futures_util::future::try_join_all;
 use store::{FinishOutcome, Held, StartOutcome};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tools::{ClientTool, ToolContext, ToolRegistry};
+use tools::{ClientTool, Ending, ToolContext, ToolRegistry};
 
 use crate::{
     emit::Emitter,
@@ -115,7 +116,11 @@ impl Call<'_> {
             (Recovery::Use, Some(known)) => Some(known.clone()),
             (Recovery::MarkUnknown, Some(known)) => self.mark_unknown(known).await?,
             (Recovery::TakeOver, Some(known)) => self.start(known.started_at, Some(known)).await?,
-            (_, _) => self.start(self.turn.engine.upkeep.clock.now(), None).await?,
+            (_, _) => match self.tools.registry.check(&self.request.name, &self.request.arguments, &self.tools.allowed)
+            {
+                Ok(_) => self.start(self.now(), None).await?,
+                Err(outcome) => self.settle_unrun(outcome).await?,
+            },
         };
         if let Some(call) = &ended {
             self.emitter.event(ToolCallView::of(call).into_event()).await;
@@ -123,12 +128,38 @@ impl Call<'_> {
         Ok(ended)
     }
 
+    /// Records a call that cannot be run: no such tool, not the job's, not ours to run, or invalid arguments.
+    async fn settle_unrun(&self, outcome: ToolOutcome) -> Result<Option<ToolCall>, Broken> {
+        let now = self.now();
+        let call = self.call(now, Progress::Finished { outcome, at: now });
+        Ok(match self.turn.engine.upkeep.store.start_call(self.held, &call, None).await? {
+            StartOutcome::Started => Some(call),
+            StartOutcome::Taken(there) => Some(*there).filter(|call| call.outcome().is_some()),
+            StartOutcome::LeaseLost => None,
+        })
+    }
+
+    fn call(&self, started_at: Timestamp, progress: Progress) -> ToolCall {
+        ToolCall {
+            request: self.request.clone(),
+            lane: self.held.fence.lane.clone(),
+            turn: self.held.lane().turn,
+            index: self.index,
+            started_at,
+            progress,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.turn.engine.upkeep.clock.now()
+    }
+
     async fn mark_unknown(&self, known: &ToolCall) -> Result<Option<ToolCall>, Broken> {
         let upkeep = &self.turn.engine.upkeep;
         let now = upkeep.clock.now();
         Ok(match upkeep.store.mark_call_unknown(self.held, known, now).await? {
             StartOutcome::Started => {
-                let outcome = domain::tool_call::ToolOutcome::Unknown;
+                let outcome = ToolOutcome::Unknown;
                 Some(ToolCall { progress: Progress::Finished { outcome, at: now }, ..known.clone() })
             }
             StartOutcome::Taken(there) => Some(*there).filter(|call| call.outcome().is_some()),
@@ -136,20 +167,9 @@ impl Call<'_> {
         })
     }
 
-    async fn start(
-        &self,
-        started_at: domain::time::Timestamp,
-        known: Option<&ToolCall>,
-    ) -> Result<Option<ToolCall>, Broken> {
+    async fn start(&self, started_at: Timestamp, known: Option<&ToolCall>) -> Result<Option<ToolCall>, Broken> {
         let upkeep = &self.turn.engine.upkeep;
-        let started = ToolCall {
-            request: self.request.clone(),
-            lane: self.held.fence.lane.clone(),
-            turn: self.held.lane().turn,
-            index: self.index,
-            started_at,
-            progress: Progress::Started { by: self.held.fence.owner.clone() },
-        };
+        let started = self.call(started_at, Progress::Started { by: self.held.fence.owner.clone() });
         match upkeep.store.start_call(self.held, &started, known).await? {
             StartOutcome::Started => {}
             // Finished meanwhile by the worker that was thought dead: its result stands.
@@ -161,10 +181,15 @@ impl Call<'_> {
         let execution = self.tools.registry.execute(name, arguments, &self.context(), &self.tools.allowed).await;
         let progress = Progress::Finished { outcome: execution.outcome, at: upkeep.clock.now() };
         let ended = ToolCall { progress, ..started };
-        Ok(match upkeep.store.finish_call(self.held, &ended).await? {
-            FinishOutcome::Finished => Some(ended),
-            FinishOutcome::Lost => None,
-        })
+        match upkeep.store.finish_call(self.held, &ended).await? {
+            FinishOutcome::Finished if matches!(execution.ending, Ending::Fatal(_)) => {
+                self.emitter.event(ToolCallView::of(&ended).into_event()).await;
+                self.emitter.flush().await;
+                Err(Broken::Tool(name.clone()))
+            }
+            FinishOutcome::Finished => Ok(Some(ended)),
+            FinishOutcome::Lost => Ok(None),
+        }
     }
 
     fn context(&self) -> ToolContext {

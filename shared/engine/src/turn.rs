@@ -6,8 +6,8 @@ use domain::{
     answer::Answer,
     continuation::Continuation,
     conversation::conversation,
-    event::{EventBody, JobState},
-    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, State, Status},
+    event::EventBody,
+    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, State},
     lane::{Lane, Phase},
     limits::{CALL_LIMIT_TEXT, TOOL_LIMIT_TEXT},
     time::Timestamp,
@@ -63,6 +63,8 @@ pub(crate) enum Broken {
     Table(#[from] store::Error),
     #[error("the log cannot be written")]
     Log(#[from] AppendError),
+    #[error("tool {0} is out of order")]
+    Tool(String),
 }
 
 impl Turn<'_> {
@@ -75,8 +77,14 @@ impl Turn<'_> {
         let (watched_until, watched) = watch::channel(head.watched_until);
         let appender = upkeep.store.appender(&head, &fence, turn, attempt, &self.tail);
         let (emitter, writer) = emit::channel(appender, watched, upkeep.clock.clone(), self.engine.settings.batching);
-        let keeper =
-            Keeper { upkeep, job: &job, fence: &fence, ticket: self.ticket, watched_until, expires: self.expires };
+        let keeper = Keeper {
+            upkeep,
+            job: &job,
+            fence: &fence,
+            ticket: self.ticket,
+            watched_until,
+            expires: watch::Sender::new(self.expires),
+        };
         let deadline = self.instant_of(match head.state {
             State::Running { deadline_at } => deadline_at,
             _ => Timestamp::from_millis(i64::MAX),
@@ -100,6 +108,7 @@ impl Turn<'_> {
                 Ok(outcome) => outcome,
                 Err(Broken::Table(error) | Broken::Log(AppendError::Table(error))) => return Err(error),
                 Err(Broken::Log(AppendError::LeaseLost)) => Outcome::Lost,
+                Err(Broken::Tool(name)) => Outcome::End(tool_broken(name, turn)),
             },
         };
         self.conclude(&held, outcome).await
@@ -141,9 +150,6 @@ impl Turn<'_> {
         }
         if lane.attempt > 1 {
             emitter.event(EventBody::TurnRestarted { output_offset: lane.output_bytes }).await;
-        }
-        if self.tail.number == 1 && emitter.flush().await == 1 + u64::from(lane.attempt > 1) {
-            emitter.job_event(EventBody::JobRunning(JobState { status: Status::Running })).await;
         }
         let Some(record) = self.engine.upkeep.store.load(held.id()).await? else { return Ok(Outcome::Over) };
         let still_ours = record
@@ -322,6 +328,19 @@ fn over_limit(spec: &JobSpec, record: &Record, lane: &Lane, answer: &Answer) -> 
         turn: lane.turn,
     };
     Some(Ending::Failed { reason: FinishReason::ToolLimit, error })
+}
+
+/// A tool that is broken itself, whatever it is called with (R95).
+fn tool_broken(name: String, turn: u32) -> Ending {
+    let error = JobError {
+        code: "tool_broken".to_owned(),
+        message: format!("The tool `{name}` is out of order"),
+        failed_during: FailedDuring::ToolExecution,
+        tool_name: Some(name),
+        node_id: None,
+        turn,
+    };
+    Ending::Failed { reason: FinishReason::Error, error }
 }
 
 fn turn_timeout(spec: &JobSpec, turn: u32) -> Ending {

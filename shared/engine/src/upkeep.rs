@@ -126,7 +126,7 @@ impl Upkeep {
     }
 
     /// Hides a message for so long, if the queue can be reached.
-    pub(crate) async fn hide(&self, ticket: &Ticket, span: Duration) {
+    pub async fn hide(&self, ticket: &Ticket, span: Duration) {
         if let Err(error) = self.queue.hide(ticket, span + HIDDEN_LONGER).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "message not hidden");
         }
@@ -138,8 +138,8 @@ impl Upkeep {
     /// When the table cannot be read or written.
     pub async fn take_over(&self) -> Result<usize, store::Error> {
         let owed = self.store.release_all(self.clock.now()).await?;
-        for continuation in &owed {
-            self.send(continuation, Duration::ZERO).await;
+        for (continuation, delay) in &owed {
+            self.send(continuation, *delay).await;
         }
         Ok(owed.len())
     }
@@ -150,6 +150,7 @@ impl Upkeep {
     /// When the index cannot be read. A single entry that fails is counted and comes again.
     pub async fn sweep(&self, budget: Duration) -> Result<SweepReport, store::Error> {
         let until = Instant::now() + budget;
+        let paused = self.store.switches().await?.turns_paused;
         let mut report = SweepReport::default();
         loop {
             let (due, more) = self.store.due(self.clock.now(), PAGE).await?;
@@ -159,6 +160,10 @@ impl Upkeep {
                 if Instant::now() >= until {
                     report.has_more = true;
                     return Ok(report);
+                }
+                if paused && matches!(entry, Due::Lane(..)) {
+                    report.untouched += 1;
+                    continue;
                 }
                 if let Err(error) = self.sweep_entry(&entry, &mut report).await {
                     report.failed += 1;

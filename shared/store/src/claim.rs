@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use domain::{
     continuation::Continuation,
+    event::{Event, EventBody, JobState, Signature},
     id::{JobId, WriterId},
-    job::{Command, Head, Job, Rejected, State, after},
+    job::{Command, Head, Job, Rejected, Status, after},
     lane::{Disposition, Fence, Lane},
     time::Timestamp,
 };
@@ -13,7 +14,7 @@ use domain::{
 use crate::{
     Store,
     error::{Error, Verdict},
-    item::{Item, at, head_item, lane_from_item, lane_item, n, s},
+    item::{Item, at, event_item, head_item, lane_from_item, lane_item, n, s},
     items_ttl,
     key::{Key, Sort},
     log::Tail,
@@ -100,7 +101,10 @@ impl Store {
         };
         let fence = Fence { lane: lane.name.clone(), owner: owner.clone(), epoch: lane.epoch + 1 };
         let held = Held { job: after, fence };
-        let Some(refused) = self.write_claim(&before, &held, &lane, now).await? else {
+        let begins = before.head.state != held.job.head.state;
+        let refused = self.write_claim(&before, &held, &lane, tail.number, now).await?;
+        let tail = Tail { number: tail.number + u64::from(begins), ..tail };
+        let Some(refused) = refused else {
             return Ok(ClaimOutcome::Claimed(Box::new(Claimed { held, tail })));
         };
         let lane = match refused {
@@ -121,6 +125,7 @@ impl Store {
         before: &Job,
         held: &Held,
         lane: &Lane,
+        tail: u64,
         now: Timestamp,
     ) -> Result<Option<Option<Item>>, Error> {
         let ttl = items_ttl(&before.head);
@@ -142,15 +147,18 @@ impl Store {
                 Verdict::Refused(item) => Some(item),
             });
         }
-        // The first claim of all starts the job's clock.
+        // The first claim of all starts the job's clock, and says so in the log: all in one, so that neither is missing.
         let began = Write::change(
             Key::of(held.id(), &Sort::Head),
             &head_item(&before.head, &self.times)?,
             &head_item(&held.job.head, &self.times)?,
         )
         .when("#state = :queued", [(":queued", s("queued"))]);
-        debug_assert!(matches!(before.head.state, State::Queued { .. }));
-        Ok(match self.transact(held.fence.owner.as_str(), vec![claim, began]).await? {
+        let running = EventBody::JobRunning(JobState { status: Status::Running });
+        let running = Event { number: tail + 1, at: now, origin: None, body: running };
+        let by = Signature { writer: held.fence.owner.clone(), count: 0 };
+        let running = Write::put_new(event_item(held.id(), &running, &by, ttl)?);
+        Ok(match self.transact(held.fence.owner.as_str(), vec![claim, began, running]).await? {
             Ok(()) => None,
             Err(mut verdicts) => match verdicts.swap_remove(0) {
                 Verdict::Refused(item) => Some(item),

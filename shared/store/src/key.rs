@@ -92,6 +92,11 @@ impl Key {
         Self { pk: user_partition(user), sk: format!("key#{}", part(key)) }
     }
 
+    /// The operator's switches.
+    pub(crate) fn switches() -> Self {
+        Self { pk: "system".to_owned(), sk: "switches".to_owned() }
+    }
+
     /// The set of a user's jobs at work.
     pub(crate) fn at_work(user: &UserId) -> Self {
         Self { pk: user_partition(user), sk: "at_work".to_owned() }

@@ -13,6 +13,7 @@
 //! | job id | `turn#<lane>#<turn>#answer` | a turn's checkpoint | the lane's worker |
 //! | job id | `turn#<lane>#<turn>#call#<n>` | a tool call | the lane's worker |
 //! | `user#<id>` | `key#<key>` | what an idempotency key stands for | start |
+//! | `system` | `switches` | what an operator has paused | an operator |
 //! | `user#<id>` | `at_work` | the set of a user's jobs at work | start, whoever ends a job |
 //!
 //! The sort keys are chosen for the readers: events up to `head` is what a viewer asks for; `head` up to the turns is what
@@ -34,9 +35,12 @@ mod query;
 mod read;
 pub mod schema;
 mod sweep;
+mod switches;
 mod tool_calls;
 mod turn;
 mod write;
+
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use domain::{job::Head, lane::LeaseTimes, limits::LONGEST_PAUSE, time::Timestamp};
@@ -51,6 +55,7 @@ pub use self::{
     log::{AppendError, Appender, Page, Tail},
     read::Record,
     sweep::Due,
+    switches::Switches,
     tool_calls::{FinishOutcome, StartOutcome},
     turn::{CommitOutcome, Fenced},
 };
@@ -61,12 +66,13 @@ pub struct Store {
     client: Client,
     table: String,
     times: LeaseTimes,
+    switches: Arc<switches::Believed>,
 }
 
 impl Store {
     /// The table of this name; `times` as the workers have them.
     pub fn new(client: Client, table: impl Into<String>, times: LeaseTimes) -> Self {
-        Self { client, table: table.into(), times }
+        Self { client, table: table.into(), times, switches: Arc::default() }
     }
 
     /// The durations of the lease protocol.

@@ -78,7 +78,7 @@ impl Store {
         Ok(Some((tail, head)))
     }
 
-    /// The events that follow on `cursor`, at most about `limit` of them. `None` when there is no such job, which only a
+    /// The events that follow on `cursor`, at most `limit` of them. `None` when there is no such job, which only a
     /// consistent reader is told for certain.
     ///
     /// # Errors
@@ -96,8 +96,9 @@ impl Store {
             to: Sort::Head.to_string(),
             consistent,
         };
-        let limit = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
-        let (items, next) = self.page(&range, Some(limit), false, None).await?;
+        // One more: the head, if the log ends here.
+        let asked = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
+        let (items, next) = self.page(&range, Some(asked), false, None).await?;
         let mut page = Page { events: Vec::with_capacity(items.len()), head: None };
         let mut missing = false;
         for item in items {
@@ -106,6 +107,9 @@ impl Store {
                     return Ok(None);
                 }
                 page.head = (!missing).then(|| head_from_item(item)).transpose()?;
+                return Ok(Some(page));
+            }
+            if page.events.len() >= limit as usize {
                 return Ok(Some(page));
             }
             if !missing {
@@ -172,21 +176,9 @@ impl Appender {
     /// # Errors
     /// When the lease was lost, or the table cannot be written.
     pub async fn append(&mut self, body: EventBody, at: Timestamp) -> Result<u64, AppendError> {
-        self.put(body, Some(self.origin.clone()), at).await
-    }
-
-    /// Puts an event of the job itself into the log.
-    ///
-    /// # Errors
-    /// When the lease was lost, or the table cannot be written.
-    pub async fn append_of_job(&mut self, body: EventBody, at: Timestamp) -> Result<u64, AppendError> {
-        self.put(body, None, at).await
-    }
-
-    async fn put(&mut self, body: EventBody, origin: Option<Origin>, at: Timestamp) -> Result<u64, AppendError> {
         self.count += 1;
         let by = Signature { writer: self.fence.owner.clone(), count: self.count };
-        let mut event = Event { number: self.tail + 1, at, origin, body };
+        let mut event = Event { number: self.tail + 1, at, origin: Some(self.origin.clone()), body };
         let mut tried = 0;
         loop {
             let put = Write::put_new(event_item(&self.job, &event, &by, self.ttl)?);

@@ -1,5 +1,7 @@
 //! What is due and not done, by index (PROTOCOL: `sweep`).
 
+use std::time::Duration;
+
 use domain::{
     continuation::Continuation,
     id::{JobId, LaneName},
@@ -33,24 +35,37 @@ impl Store {
     pub async fn due(&self, now: Timestamp, limit: u32) -> Result<(Vec<Due>, bool), Error> {
         let (mut due, mut more) = (Vec::new(), false);
         for shard in 0..DUE_SHARDS {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .index_name(Index::ByDue.name())
-                .key_condition_expression("#shard = :shard AND #due <= :now")
-                .expression_attribute_names("#shard", Index::ByDue.hash())
-                .expression_attribute_names("#due", Index::ByDue.range())
-                .expression_attribute_values(":shard", crate::item::s(shard_name(shard)))
-                .expression_attribute_values(":now", at(now))
-                .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-                .send()
-                .await
-                .map_err(Error::from_sdk)?;
-            more |= answer.last_evaluated_key.is_some_and(|key| !key.is_empty());
-            due.extend(answer.items.unwrap_or_default().iter().filter_map(entry));
+            let (entries, next) = self.due_page(shard, now, Some(limit), None).await?;
+            due.extend(entries);
+            more |= next.is_some();
         }
         Ok((due, more))
+    }
+
+    async fn due_page(
+        &self,
+        shard: u32,
+        now: Timestamp,
+        limit: Option<u32>,
+        start: Option<Item>,
+    ) -> Result<(Vec<Due>, Option<Item>), Error> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(Index::ByDue.name())
+            .key_condition_expression("#shard = :shard AND #due <= :now")
+            .expression_attribute_names("#shard", Index::ByDue.hash())
+            .expression_attribute_names("#due", Index::ByDue.range())
+            .expression_attribute_values(":shard", crate::item::s(shard_name(shard)))
+            .expression_attribute_values(":now", at(now))
+            .set_limit(limit.and_then(|limit| i32::try_from(limit).ok()))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(Error::from_sdk)?;
+        let due = answer.items.unwrap_or_default().iter().filter_map(entry).collect();
+        Ok((due, answer.last_evaluated_key.filter(|key| !key.is_empty())))
     }
 
     /// Looks at a lane that the index calls due. Pushes its due time (one sweeper of several wins), and answers with the
@@ -78,29 +93,48 @@ impl Store {
     }
 
     /// For a system that is the table's only user and has just started: whoever held a lease is dead. Ends every lease,
-    /// and answers with the continuations of all open lanes, since their messages may have died as well.
+    /// and answers with the continuations of all open lanes, since their messages may have died as well, and with how
+    /// long each has to wait.
     ///
     /// # Errors
     /// When the table cannot be read or written.
-    pub async fn release_all(&self, now: Timestamp) -> Result<Vec<Continuation>, Error> {
-        let forever = Timestamp::from_millis(i64::MAX);
+    pub async fn release_all(&self, now: Timestamp) -> Result<Vec<(Continuation, Duration)>, Error> {
         let mut owed = Vec::new();
-        let (due, _) = self.due(forever, u32::MAX).await?;
-        for entry in due {
-            let Due::Lane(job, name) = entry else { continue };
-            let Some(lane) = self.lane(&job, &name).await?.filter(|lane| lane.open) else { continue };
-            if lane.is_leased(now) {
-                let release = Write::update(
-                    Key::of(&job, &Sort::Lane(&name)),
-                    "SET #lease.#expires_at = :now",
-                    [(":now", at(now))],
-                );
-                self.write(release.when("#epoch = :epoch AND attribute_exists(#lease)", [(":epoch", n(lane.epoch))]))
-                    .await?;
+        for shard in 0..DUE_SHARDS {
+            let mut start = None;
+            loop {
+                let (due, next) = self.due_page(shard, Timestamp::from_millis(i64::MAX), None, start).await?;
+                for entry in due {
+                    if let Due::Lane(job, lane) = entry {
+                        owed.extend(self.release_lane(job, &lane, now).await?);
+                    }
+                }
+                if next.is_none() {
+                    break;
+                }
+                start = next;
             }
-            owed.push(Continuation { job, lane: name, turn: lane.turn });
         }
         Ok(owed)
+    }
+
+    async fn release_lane(
+        &self,
+        job: JobId,
+        name: &LaneName,
+        now: Timestamp,
+    ) -> Result<Option<(Continuation, Duration)>, Error> {
+        let Some(lane) = self.lane(&job, name).await?.filter(|lane| lane.open) else { return Ok(None) };
+        if lane.is_leased(now) {
+            let key = Key::of(&job, &Sort::Lane(name));
+            let release = Write::update(key, "SET #lease.#expires_at = :now", [(":now", at(now))]);
+            let release = release.when("#epoch = :epoch AND attribute_exists(#lease)", [(":epoch", n(lane.epoch))]);
+            self.write(release).await?;
+        }
+        // A turn that was put off is due later than its margin says.
+        let put_off = lane.due_at.filter(|_| lane.lease.is_none()).unwrap_or(now) - self.times.margin;
+        let continuation = Continuation { job, lane: lane.name, turn: lane.turn };
+        Ok(Some((continuation, put_off.since(now))))
     }
 
     /// Whether a job is only the mark of a deleted one, whose items may be left.
