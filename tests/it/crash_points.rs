@@ -370,6 +370,9 @@ fn fenced(events: &[Event]) {
 
 /// The text and the events that every viewer must end up with are checked; now what is left in the queues and indexes.
 async fn check_nothing_is_left(run: &Run) {
+    let told = run.world.events.events();
+    assert!(!told.is_empty(), "the job's end was not told");
+    assert!(told.iter().all(|event| event["detail"] == told[0]["detail"]), "{told:?}");
     let (due, _) = run.world.eyes().due(domain::time::Timestamp::from_millis(i64::MAX), 100).await.unwrap();
     assert_eq!(due, []);
     // Room for another job: the first has left its user's set.

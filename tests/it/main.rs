@@ -3,6 +3,7 @@
 
 mod acting;
 mod crash_points;
+mod events;
 mod reading;
 mod restart;
 mod starting;

@@ -21,12 +21,12 @@ use engine::{Batching, Clock, Engine, Settings, Upkeep};
 use local::{
     demo_model::{self, DemoModel},
     emulator::{
-        EmbeddedDynamoDb, EmbeddedSqs,
+        EmbeddedDynamoDb, EmbeddedEventBridge, EmbeddedSqs,
         fault::{FaultClient, Faults, Process},
     },
 };
 use model_client::ModelClient;
-use queue::ContinuationQueue;
+use queue::{ContinuationQueue, bus::EventBus};
 use store::{Record, Store};
 use tokio::time::Instant;
 use tools::ToolRegistry;
@@ -73,6 +73,8 @@ pub struct World {
     pub dynamodb: EmbeddedDynamoDb,
     /// The queues.
     pub sqs: EmbeddedSqs,
+    /// The event bus.
+    pub events: EmbeddedEventBridge,
     /// The time.
     pub clock: Arc<ManualClock>,
     /// The model.
@@ -100,6 +102,7 @@ impl World {
         let world = Self {
             dynamodb,
             sqs,
+            events: EmbeddedEventBridge::new(),
             clock: Arc::new(ManualClock::new()),
             model: DemoModel::start(demo_model::Options::scripted()).await.unwrap(),
             faults: Faults::new(),
@@ -128,10 +131,15 @@ impl World {
         });
         let sqs = self.sqs.client_with(|config| {
             let http = FaultClient::wrap(self.sqs.http_client(), &process);
+            config.http_client(http).retry_config(retries.clone())
+        });
+        let events = self.events.client_with(|config| {
+            let http = FaultClient::wrap(self.events.http_client(), &process);
             config.http_client(http).retry_config(retries)
         });
+        let bus = Some(EventBus::new(events, "default"));
         let queue = ContinuationQueue::new(sqs, &self.urls[0], &self.urls[1]);
-        let upkeep = Upkeep { store: self.store(dynamodb), queue, clock: self.clock.clone() };
+        let upkeep = Upkeep { store: self.store(dynamodb), queue, bus, clock: self.clock.clone() };
         let batching =
             Batching { watched_every: Duration::ZERO, unwatched_every: Duration::ZERO, ..Batching::default() };
         let engine = Engine {

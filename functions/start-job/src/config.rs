@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use api::{address::StreamAddresses, job_request::Defaults, stream_token::StreamTokens};
 use domain::{lane::LeaseTimes, time::Timestamp};
-use queue::ContinuationQueue;
+use queue::{ContinuationQueue, bus::EventBus};
 use startup::env;
 use store::Store;
 
@@ -20,6 +20,10 @@ pub struct Config {
     pub starts_queue: String,
     /// The queue of all other turns.
     pub continuations_queue: String,
+    /// The queue of events that ask for jobs.
+    pub requests_queue: String,
+    /// The event bus.
+    pub event_bus: String,
     /// Where the stream function is.
     pub stream_url: String,
     /// Signs the streams' tokens.
@@ -41,6 +45,8 @@ impl Config {
             table: env::required("NIGHTSHIFT_TABLE")?,
             starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
             continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            requests_queue: env::required("NIGHTSHIFT_REQUESTS_QUEUE")?,
+            event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
             stream_url: env::required("NIGHTSHIFT_STREAM_URL")?,
             tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
             model: env::optional("NIGHTSHIFT_MODEL")?,
@@ -54,7 +60,9 @@ impl Config {
         let tools = tools::builtin::builtin(Arc::new(now));
         Starter {
             store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
-            queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue),
+            queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue)
+                .with_requests(Some(self.requests_queue)),
+            bus: Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus)),
             addresses: StreamAddresses::new(self.stream_url, self.tokens),
             defaults: Defaults { model: self.model },
             tools: tools.list().map(|tool| tool.name().to_owned()).collect(),

@@ -1,6 +1,7 @@
 //! Starting jobs: check what is asked for, record it in one transaction, put its first turn in line, answer.
 
 pub mod config;
+pub mod events;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +31,7 @@ use domain::{
     message::Message,
     time::Timestamp,
 };
-use queue::{ContinuationQueue, Line};
+use queue::{ContinuationQueue, Line, bus::EventBus};
 use store::{CreateOutcome, NewJob, Store};
 
 /// When somebody with too many jobs at work may try again.
@@ -43,6 +44,8 @@ pub struct Starter {
     pub store: Store,
     /// The queues.
     pub queue: ContinuationQueue,
+    /// The event bus, on which events learn that their job could not be started.
+    pub bus: Option<EventBus>,
     /// Where streams are.
     pub addresses: StreamAddresses,
     /// What the deployment decides where the caller does not.
@@ -78,17 +81,19 @@ async fn start(
         key: key.as_str().to_owned(),
         fingerprint: idempotency::fingerprint(&body),
     });
-    let (status, view) = starter.start(user, &body, key).await?;
+    let read = |is_tool: &dyn Fn(&str) -> bool| StartJobRequest::parse(&body, &starter.defaults, is_tool);
+    let (status, view) = starter.start(user, read, key).await?;
     let location = [(header::LOCATION, paths::job(&view.summary.id))];
     Ok((status, location, Json(view)).into_response())
 }
 
 impl Starter {
-    /// Starts the job that a body asks for, or finds the one that it started before.
+    /// Starts the job that a request asks for, or finds the one that it started before. `read` checks the request, given
+    /// the names of the tools.
     async fn start(
         &self,
         user: UserId,
-        body: &[u8],
+        read: impl FnOnce(&dyn Fn(&str) -> bool) -> Result<StartJobRequest, ApiError>,
         key: Option<store::IdempotencyKey>,
     ) -> Result<(StatusCode, JobView), ApiError> {
         if let Some(key) = &key
@@ -100,7 +105,7 @@ impl Starter {
             return Err(ApiError::Unavailable(Unavailable::Paused, None));
         }
         let is_tool = |name: &str| self.tools.iter().any(|tool| tool == name);
-        let mut request = StartJobRequest::parse(body, &self.defaults, &is_tool)?;
+        let mut request = read(&is_tool)?;
         if let Some(previous) = request.previous_job.clone() {
             request.continue_from(self.said_in(&previous, &user).await?);
             let bytes = serde_json::to_vec(&request.spec.messages).map_or(0, |json| json.len());

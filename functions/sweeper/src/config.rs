@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::lane::LeaseTimes;
 use engine::{SystemClock, Upkeep};
-use queue::ContinuationQueue;
+use queue::{ContinuationQueue, bus::EventBus};
 use startup::env;
 use store::Store;
 
@@ -17,6 +17,8 @@ pub struct Config {
     pub starts_queue: String,
     /// The queue of all other turns.
     pub continuations_queue: String,
+    /// The event bus.
+    pub event_bus: String,
 }
 
 impl Config {
@@ -29,6 +31,7 @@ impl Config {
             table: env::required("NIGHTSHIFT_TABLE")?,
             starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
             continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
         })
     }
 
@@ -36,7 +39,8 @@ impl Config {
     pub async fn upkeep(self) -> Upkeep {
         let aws = startup::aws::config().await;
         let queue = ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue);
+        let bus = Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus));
         let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default());
-        Upkeep { store, queue, clock: Arc::new(SystemClock) }
+        Upkeep { store, queue, bus, clock: Arc::new(SystemClock) }
     }
 }

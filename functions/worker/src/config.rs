@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use domain::lane::LeaseTimes;
 use engine::{Engine, Settings, SystemClock, Upkeep};
 use model_client::{ModelClient, Secret, Url};
-use queue::ContinuationQueue;
+use queue::{ContinuationQueue, bus::EventBus};
 use startup::env;
 use store::Store;
 
@@ -17,6 +17,8 @@ pub struct Config {
     pub starts_queue: String,
     /// The queue of all other turns.
     pub continuations_queue: String,
+    /// The event bus.
+    pub event_bus: String,
     /// Where the model is.
     pub model_url: Url,
     /// The key for it; a server of one's own may want none.
@@ -33,6 +35,7 @@ impl Config {
             table: env::required("NIGHTSHIFT_TABLE")?,
             starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
             continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
             model_url: env::parsed("NIGHTSHIFT_MODEL_URL", "a URL such as https://openrouter.ai/api/v1")?,
             model_api_key: env::optional("NIGHTSHIFT_MODEL_API_KEY")?.map(Secret::new),
         })
@@ -46,11 +49,12 @@ impl Config {
         let aws = startup::aws::config().await;
         let queue = ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue);
         let clock = std::sync::Arc::new(SystemClock);
+        let bus = Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus));
         let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default());
         let model = ModelClient::new(model_client::Config::new(self.model_url, self.model_api_key));
         let now = clock.clone();
         Ok(Engine {
-            upkeep: Upkeep { store, queue, clock },
+            upkeep: Upkeep { store, queue, bus, clock },
             model: model.context("NIGHTSHIFT_MODEL_URL cannot be used")?,
             tools: tools::builtin::builtin(std::sync::Arc::new(move || engine::Clock::now(&*now))),
             settings: Settings::default(),

@@ -1,4 +1,4 @@
-//! DynamoDB and SQS inside this process, behind the AWS SDK's HTTP-client seam.
+//! DynamoDB, SQS and EventBridge inside this process, behind the AWS SDK's HTTP-client seam.
 //!
 //! The functions' code talks to the real SDK clients here as it does on AWS; only the connector differs. Both emulators
 //! are crates (`dynoxide-rs`, `winterbaume-sqs`); these modules carry requests to them without a socket, wake who waits,
@@ -10,11 +10,13 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 
 pub mod dynamodb;
+pub mod eventbridge;
 mod expose;
 pub mod fault;
 pub mod sqs;
 
 pub use dynamodb::EmbeddedDynamoDb;
+pub use eventbridge::EmbeddedEventBridge;
 pub use sqs::EmbeddedSqs;
 
 /// The region that both emulators answer for.

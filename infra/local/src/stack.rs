@@ -17,7 +17,8 @@ use aws_smithy_types::retry::RetryConfig;
 use domain::{lane::LeaseTimes, time::Timestamp};
 use engine::{Clock as _, Engine, Settings, SystemClock, Upkeep};
 use model_client::{ModelClient, Secret, Url};
-use queue::ContinuationQueue;
+use queue::{ContinuationQueue, bus::EventBus};
+use start_job::Starter;
 use store::Store;
 use stream::Streams;
 use tokio::net::TcpListener;
@@ -27,7 +28,7 @@ use tools::ToolRegistry;
 pub use crate::data_dir::{Holder, InUse};
 use crate::{
     data_dir::{DataDir, random_key},
-    emulator::{EmbeddedDynamoDb, EmbeddedSqs},
+    emulator::{EmbeddedDynamoDb, EmbeddedEventBridge, EmbeddedSqs},
     event_source::EventSource,
     gateway::{self, Functions},
     schedule,
@@ -37,6 +38,7 @@ use crate::{
 const TABLE: &str = "nightshift";
 const STARTS: &str = "nightshift-starts";
 const CONTINUATIONS: &str = "nightshift-continuations";
+const REQUESTS: &str = "nightshift-requests";
 const DEAD_LETTERS: &str = "nightshift-dead-letters";
 /// As in `template.yaml`.
 const MAX_RECEIVES: u32 = 50;
@@ -97,6 +99,10 @@ pub struct Stack {
     pub dynamodb: Arc<EmbeddedDynamoDb>,
     /// The embedded SQS.
     pub sqs: Arc<EmbeddedSqs>,
+    /// The embedded EventBridge.
+    pub events: EmbeddedEventBridge,
+    /// What starts its jobs.
+    pub starter: Starter,
     /// The engine of its workers.
     pub engine: Engine,
     /// The streams' shared state.
@@ -129,8 +135,11 @@ impl Stack {
         let client = dynamodb.client_with(|config| config.retry_config(RetryConfig::standard()));
         let store = Store::new(client, TABLE, options.times);
         store.create_table().await.context("cannot create the table")?;
-        let queue = ContinuationQueue::new(sqs.client(), &queues.starts, &queues.continuations);
-        let upkeep = Upkeep { store: store.clone(), queue: queue.clone(), clock: Arc::new(SystemClock) };
+        let queue = ContinuationQueue::new(sqs.client(), &queues.starts, &queues.continuations)
+            .with_requests(Some(queues.requests.clone()));
+        let events = EmbeddedEventBridge::new();
+        let bus = Some(EventBus::new(events.client(), "default"));
+        let upkeep = Upkeep { store: store.clone(), queue, bus, clock: Arc::new(SystemClock) };
         let model = model_client::Config::new(options.model_url.clone(), options.model_api_key.clone());
         let engine = Engine {
             upkeep: upkeep.clone(),
@@ -141,7 +150,8 @@ impl Stack {
         let tokens = StreamTokens::new(&token_key)?;
         let streams = Streams::new(store.clone(), tokens.clone(), Arc::new(now), options.streams);
         wake_viewers(&dynamodb, &streams);
-        let functions = functions(&options, &url, &engine, tokens, &streams);
+        let starter = starter(&options, &url, &engine, tokens);
+        let functions = functions(&options, &starter, &streams);
 
         // Nobody else uses this table: whoever held a lease is dead.
         let taken_over = upkeep.take_over().await.context("cannot take up what was unfinished")?;
@@ -157,13 +167,22 @@ impl Stack {
             };
             spawn(tokio::spawn(poll(source, engine.clone())));
         }
+        let source = EventSource {
+            client: sqs.client(),
+            queue_name: REQUESTS,
+            queue_url: queues.requests.clone(),
+            concurrency: CONCURRENCY,
+            invocation: INVOCATION,
+        };
+        spawn(tokio::spawn(start_from_events(source, starter.clone())));
+        spawn(tokio::spawn(put_requests_in_line(&events, sqs.client(), queues.requests)));
         spawn(tokio::spawn(schedule::run(upkeep, dynamodb.clone(), options.sweep_every)));
         spawn(tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, gateway::router(functions)).await {
                 tracing::error!(%error, "the server stopped");
             }
         }));
-        Ok(Self { url, dynamodb, sqs, engine, streams, taken_over, tasks, data })
+        Ok(Self { url, dynamodb, sqs, events, starter, engine, streams, taken_over, tasks, data })
     }
 
     /// Where it answers.
@@ -200,40 +219,48 @@ impl fmt::Debug for Stack {
 struct Queues {
     starts: String,
     continuations: String,
+    requests: String,
 }
 
 impl Queues {
     fn create(sqs: &EmbeddedSqs) -> anyhow::Result<Self> {
         sqs.create_queue(DEAD_LETTERS, &[])?;
-        let redrive = serde_json::json!({
-            "deadLetterTargetArn": EmbeddedSqs::queue_arn(DEAD_LETTERS),
-            "maxReceiveCount": MAX_RECEIVES,
-        });
-        let (redrive, visibility) = (redrive.to_string(), VISIBILITY_SECONDS.to_string());
-        let attributes = [("VisibilityTimeout", visibility.as_str()), ("RedrivePolicy", redrive.as_str())];
+        let create = |name, max_receives: u32| {
+            let redrive = serde_json::json!({
+                "deadLetterTargetArn": EmbeddedSqs::queue_arn(DEAD_LETTERS),
+                "maxReceiveCount": max_receives,
+            });
+            let (redrive, visibility) = (redrive.to_string(), VISIBILITY_SECONDS.to_string());
+            sqs.create_queue(name, &[("VisibilityTimeout", &visibility), ("RedrivePolicy", &redrive)])
+        };
         Ok(Self {
-            starts: sqs.create_queue(STARTS, &attributes)?,
-            continuations: sqs.create_queue(CONTINUATIONS, &attributes)?,
+            starts: create(STARTS, MAX_RECEIVES)?,
+            continuations: create(CONTINUATIONS, MAX_RECEIVES)?,
+            requests: create(REQUESTS, start_job::events::TRIES)?,
         })
     }
 }
 
-fn functions(options: &Options, url: &Url, engine: &Engine, tokens: StreamTokens, streams: &Streams) -> Functions {
-    let addresses = StreamAddresses::new(url.as_str(), tokens);
-    let Upkeep { store, queue, .. } = &engine.upkeep;
+fn starter(options: &Options, url: &Url, engine: &Engine, tokens: StreamTokens) -> Starter {
+    let Upkeep { store, queue, bus, .. } = &engine.upkeep;
+    Starter {
+        store: store.clone(),
+        queue: queue.clone(),
+        bus: bus.clone(),
+        addresses: StreamAddresses::new(url.as_str(), tokens),
+        defaults: Defaults { model: options.default_model.clone() },
+        tools: options.tools.list().map(|tool| tool.name().to_owned()).collect(),
+        max_at_work: options.max_jobs_per_user,
+        now,
+    }
+}
+
+fn functions(options: &Options, starter: &Starter, streams: &Streams) -> Functions {
     Functions {
-        start_job: start_job::router(start_job::Starter {
-            store: store.clone(),
-            queue: queue.clone(),
-            addresses: addresses.clone(),
-            defaults: Defaults { model: options.default_model.clone() },
-            tools: options.tools.list().map(|tool| tool.name().to_owned()).collect(),
-            max_at_work: options.max_jobs_per_user,
-            now,
-        }),
+        start_job: start_job::router(starter.clone()),
         jobs: jobs::router(jobs::Desk {
-            store: store.clone(),
-            addresses,
+            store: starter.store.clone(),
+            addresses: starter.addresses.clone(),
             tools: options.tools.list().map(|tool| ToolView::new(tool.spec(), tool.is_enabled())).collect(),
             now,
         }),
@@ -258,6 +285,36 @@ async fn poll(source: EventSource, engine: Engine) {
     };
     if let Err(error) = source.run(invoke).await {
         tracing::error!(error = &*error, "the event source stopped");
+    }
+}
+
+async fn start_from_events(source: EventSource, starter: Starter) {
+    let invoke = move |event, _until| {
+        let starter = starter.clone();
+        async move { start_job::events::handle(&starter, &event).await }
+    };
+    if let Err(error) = source.run(invoke).await {
+        tracing::error!(error = &*error, "the event source of requests stopped");
+    }
+}
+
+/// The rule of `template.yaml`: events that ask for jobs go into a queue.
+fn put_requests_in_line(
+    events: &EmbeddedEventBridge,
+    client: aws_sdk_sqs::Client,
+    queue: String,
+) -> impl Future<Output = ()> + use<> {
+    let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel::<serde_json::Value>();
+    events.on_request(Arc::new(move |event| {
+        let _ = sender.send(event);
+    }));
+    async move {
+        while let Some(event) = requests.recv().await {
+            let sent = client.send_message().queue_url(&queue).message_body(event.to_string()).send().await;
+            if let Err(error) = sent {
+                tracing::error!(error = &error as &dyn std::error::Error, "an event that asks for a job was lost");
+            }
+        }
     }
 }
 

@@ -8,7 +8,10 @@ use domain::{
     job::{Ending, FailedDuring, FinishReason, Head, JobError, State},
     lane::Disposition,
 };
-use queue::{ContinuationQueue, Line, Ticket};
+use queue::{
+    ContinuationQueue, Line, Ticket,
+    bus::{EventBus, JobEnded},
+};
 use store::{Due, EndOutcome, Store};
 use tokio::time::Instant;
 
@@ -26,6 +29,8 @@ pub struct Upkeep {
     pub store: Store,
     /// The queues.
     pub queue: ContinuationQueue,
+    /// The event bus, if jobs are to tell of their ends.
+    pub bus: Option<EventBus>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -96,6 +101,13 @@ impl Upkeep {
     /// When the table cannot be read or written.
     pub async fn settle(&self, head: &Head) -> Result<(), store::Error> {
         self.store.write_terminal(&head.id, &self.clock.fresh_name(), self.clock.now()).await?;
+        if let Some(bus) = self.bus.as_ref().filter(|_| head.owed().notification)
+            && let Err(error) = bus.ended(&JobEnded::of(head)).await
+        {
+            // It stays owed: the sweeper tells.
+            tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "the job's end was not told");
+            return Ok(());
+        }
         self.store.settled(head).await
     }
 

@@ -1,6 +1,8 @@
 //! The two lines of continuations: *starts*, for jobs that no worker has seen yet, and *continuations*, for those under
-//! way, so that a backlog of the former never holds up the latter. A message is a hint: the table decides.
+//! way, so that a backlog of the former never holds up the latter. A message is a hint: the table decides. Beside them,
+//! the event [`bus`], on which jobs tell of their ends.
 
+pub mod bus;
 mod message;
 
 use std::time::Duration;
@@ -22,6 +24,8 @@ pub enum Line {
     Starts,
     /// Everything else.
     Continuations,
+    /// Events that ask for jobs. Read only.
+    Requests,
 }
 
 /// What identifies one delivery of a message.
@@ -35,7 +39,7 @@ pub struct Ticket {
 
 /// Why the queue did not take something.
 #[derive(Debug, thiserror::Error)]
-#[error("the queue cannot be reached")]
+#[error("the queue, or the event bus, cannot be reached")]
 pub struct Error(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// The two queues and a client for them. Cheap to clone.
@@ -44,19 +48,26 @@ pub struct ContinuationQueue {
     client: Client,
     starts: String,
     continuations: String,
+    requests: Option<String>,
 }
 
 impl ContinuationQueue {
     /// The queues at these addresses.
     pub fn new(client: Client, starts: impl Into<String>, continuations: impl Into<String>) -> Self {
-        Self { client, starts: starts.into(), continuations: continuations.into() }
+        Self { client, starts: starts.into(), continuations: continuations.into(), requests: None }
+    }
+
+    /// The same, with the queue of events that ask for jobs.
+    pub fn with_requests(self, requests: Option<String>) -> Self {
+        Self { requests, ..self }
     }
 
     /// The line whose queue has this name or ARN.
     pub fn line_of(&self, queue: &str) -> Option<Line> {
         let name = |address: &str| address.rsplit(['/', ':']).next().map(str::to_owned);
         let wanted = name(queue)?;
-        [Line::Starts, Line::Continuations].into_iter().find(|line| name(self.url(*line)).as_ref() == Some(&wanted))
+        let lines = [Line::Starts, Line::Continuations, Line::Requests];
+        lines.into_iter().find(|line| self.url(*line).and_then(name).as_ref() == Some(&wanted))
     }
 
     /// Asks for a turn, after `delay` (at most [`LONGEST_DELAY`]; whole seconds, rounded up).
@@ -66,7 +77,7 @@ impl ContinuationQueue {
     pub async fn send(&self, continuation: &Continuation, line: Line, delay: Duration) -> Result<(), Error> {
         self.client
             .send_message()
-            .queue_url(self.url(line))
+            .set_queue_url(self.url(line).map(str::to_owned))
             .message_body(encode(continuation))
             .set_delay_seconds(Some(seconds(delay.min(LONGEST_DELAY))).filter(|seconds| *seconds > 0))
             .send()
@@ -82,7 +93,7 @@ impl ContinuationQueue {
     pub async fn hide(&self, ticket: &Ticket, span: Duration) -> Result<(), Error> {
         self.client
             .change_message_visibility()
-            .queue_url(self.url(ticket.line))
+            .set_queue_url(self.url(ticket.line).map(str::to_owned))
             .receipt_handle(&ticket.receipt)
             .visibility_timeout(seconds(span.min(LONGEST_HIDDEN)))
             .send()
@@ -91,10 +102,11 @@ impl ContinuationQueue {
             .map_err(|error| Error(Box::new(error)))
     }
 
-    fn url(&self, line: Line) -> &str {
+    fn url(&self, line: Line) -> Option<&str> {
         match line {
-            Line::Starts => &self.starts,
-            Line::Continuations => &self.continuations,
+            Line::Starts => Some(&self.starts),
+            Line::Continuations => Some(&self.continuations),
+            Line::Requests => self.requests.as_deref(),
         }
     }
 }

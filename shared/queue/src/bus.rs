@@ -1,0 +1,141 @@
+//! The event bus: where a job says that it has ended, so that somebody can be told who is not looking.
+
+use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
+use domain::{
+    id::{JobId, MessageId, ThreadId, UserId},
+    job::{Ending, FinishReason, Head, JobError, Metrics, Status},
+    time::Timestamp,
+    usage::Usage,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The source of our events.
+pub const SOURCE: &str = "nightshift";
+/// The type of events that ask for a job; of any source.
+pub const REQUESTED: &str = "Nightshift Job Requested";
+/// The type of events that say that an asked-for job could not be started.
+pub const REJECTED: &str = "Nightshift Job Rejected";
+
+/// The event bus and a client for it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EventBus {
+    client: Client,
+    name: String,
+}
+
+/// What the bus is told of a finished job. Nothing of what was said in it: who is told may ask for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobEnded {
+    /// The job. What is told twice is told of the same job.
+    pub job_id: JobId,
+    /// Whose.
+    pub user_id: UserId,
+    /// The caller's conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread_id: Option<ThreadId>,
+    /// The caller's message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+    /// How it ended.
+    pub status: Status,
+    /// Why.
+    pub finish_reason: Option<FinishReason>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<JobError>,
+    /// Whether somebody was looking when it ended.
+    pub watched: bool,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// What it used.
+    pub usage: Usage,
+    /// What it did.
+    pub metrics: Metrics,
+}
+
+impl JobEnded {
+    /// What is told of this job.
+    pub fn of(head: &Head) -> Self {
+        let finished_at = head.finished_at();
+        Self {
+            job_id: head.id.clone(),
+            user_id: head.user.clone(),
+            thread_id: head.thread.clone(),
+            message_id: head.message.clone(),
+            status: head.status(),
+            finish_reason: head.ending().map(Ending::reason),
+            error: head.ending().and_then(Ending::error).cloned(),
+            watched: finished_at.is_some_and(|at| head.is_watched(at)),
+            created_at: head.created_at,
+            finished_at,
+            usage: head.usage,
+            metrics: head.metrics,
+        }
+    }
+
+    /// The event's type.
+    pub fn detail_type(&self) -> &'static str {
+        match self.status {
+            Status::Completed => "Nightshift Job Completed",
+            Status::Cancelled => "Nightshift Job Cancelled",
+            Status::InputRequired => "Nightshift Job Input Required",
+            Status::Failed | Status::Queued | Status::Running => "Nightshift Job Failed",
+        }
+    }
+}
+
+/// Why an asked-for job was not started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRejected {
+    /// The event that asked for it.
+    pub event_id: String,
+    /// For whom, if that could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// A stable word.
+    pub code: String,
+    /// What was wrong, and what to do.
+    pub message: String,
+}
+
+impl EventBus {
+    /// The bus of this name.
+    pub fn new(client: Client, name: impl Into<String>) -> Self {
+        Self { client, name: name.into() }
+    }
+
+    /// Tells of a job's end.
+    ///
+    /// # Errors
+    /// When the bus cannot be reached or refuses; it may have been told all the same.
+    pub async fn ended(&self, job: &JobEnded) -> Result<(), Error> {
+        self.put(job.detail_type(), job).await
+    }
+
+    /// Tells that a job could not be started.
+    ///
+    /// # Errors
+    /// When the bus cannot be reached or refuses.
+    pub async fn rejected(&self, rejected: &JobRejected) -> Result<(), Error> {
+        self.put(REJECTED, rejected).await
+    }
+
+    async fn put(&self, kind: &str, detail: &impl Serialize) -> Result<(), Error> {
+        let detail = serde_json::to_string(detail).map_err(|error| Error(Box::new(error)))?;
+        let entry = PutEventsRequestEntry::builder()
+            .event_bus_name(&self.name)
+            .source(SOURCE)
+            .detail_type(kind)
+            .detail(detail)
+            .build();
+        let answer = self.client.put_events().entries(entry).send().await.map_err(|error| Error(Box::new(error)))?;
+        match answer.entries().iter().find_map(|entry| entry.error_code()) {
+            Some(code) => Err(Error(format!("the bus refused the event: {code}").into())),
+            None => Ok(()),
+        }
+    }
+}
