@@ -4,6 +4,7 @@
 mod acting;
 mod crash_points;
 mod events;
+mod many_events;
 mod reading;
 mod restart;
 mod starting;
@@ -11,4 +12,5 @@ mod streaming;
 mod tidy;
 mod tool_calls;
 mod turns;
+mod upgrade;
 mod upstream;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod seen;
 pub mod tools;
 mod viewer;
 pub mod world;
@@ -16,7 +17,10 @@ use local::{
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-pub use self::viewer::{Frame, Viewer};
+pub use self::{
+    seen::assert_seen,
+    viewer::{Frame, Viewer},
+};
 
 /// A running system with its scripted model, and a client of its API.
 pub struct System {
@@ -131,8 +135,14 @@ impl System {
     /// A job's whole log.
     pub async fn log(&self, job: &Value) -> Vec<Value> {
         let id = job["id"].as_str().unwrap();
-        let page = self.get(&format!("/jobs/{id}/events?limit=1000")).await;
-        let events = page["data"].as_array().unwrap().clone();
+        let mut events: Vec<Value> = vec![];
+        loop {
+            let page = self.get(&format!("/jobs/{id}/events?after={}&limit=1000", events.len())).await;
+            match page["data"].as_array().unwrap().as_slice() {
+                [] => break,
+                more => events.extend(more.iter().cloned()),
+            }
+        }
         for (n, event) in events.iter().enumerate() {
             assert_eq!(event["number"], n + 1, "the log has a gap");
         }

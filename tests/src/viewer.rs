@@ -22,7 +22,10 @@ pub struct Viewer {
     /// How the server answered.
     pub status: StatusCode,
     bytes: Bytes,
-    buffer: String,
+    /// Bytes, not text: a read may end in the middle of a character.
+    buffer: Vec<u8>,
+    /// How much of it is known to hold no end of a frame.
+    looked: usize,
     /// Whether `event: done` came.
     pub done: bool,
     /// Comments that came.
@@ -32,27 +35,34 @@ pub struct Viewer {
 impl Viewer {
     /// Connects, with a cursor.
     pub async fn connect(http: &Client, url: &str, after: u64) -> Self {
+        Self::try_connect(http, url, after).await.unwrap()
+    }
+
+    /// Connects, with a cursor, to a server that may be gone.
+    pub async fn try_connect(http: &Client, url: &str, after: u64) -> reqwest::Result<Self> {
         let mut request = http.get(url);
         if after > 0 {
             request = request.header("last-event-id", after);
         }
-        let answer = request.send().await.unwrap();
+        let answer = request.send().await?;
         let status = answer.status();
         let bytes = answer.bytes_stream().filter_map(|bytes| async move { bytes.ok().map(|bytes| bytes.to_vec()) });
-        Self { status, bytes: Box::pin(bytes), buffer: String::new(), done: false, comments: vec![] }
+        Ok(Self { status, bytes: Box::pin(bytes), buffer: vec![], looked: 0, done: false, comments: vec![] })
     }
 
     /// The next event; `None` when the stream has ended.
     pub async fn next(&mut self) -> Option<Frame> {
         loop {
-            while let Some(end) = self.buffer.find("\n\n") {
-                let block: String = self.buffer.drain(..end + 2).collect();
-                if let Some(frame) = self.read(&block) {
+            while let Some(end) = self.buffer[self.looked..].windows(2).position(|two| two == b"\n\n") {
+                let block: Vec<u8> = self.buffer.drain(..self.looked + end + 2).collect();
+                self.looked = 0;
+                if let Some(frame) = self.read(std::str::from_utf8(&block).expect("a frame is text")) {
                     return Some(frame);
                 }
             }
+            self.looked = self.buffer.len().saturating_sub(1);
             let bytes = self.bytes.next().await?;
-            self.buffer.push_str(std::str::from_utf8(&bytes).expect("frames are written whole"));
+            self.buffer.extend(bytes);
         }
     }
 
