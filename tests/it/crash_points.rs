@@ -304,6 +304,7 @@ fn new_job(id: JobId) -> NewJob {
             limits: JobLimits { deadline_seconds: 3600, ..JobLimits::default() },
             metadata: BTreeMap::new(),
             previous_job: None,
+            model_api_key: None,
             compaction: None,
         },
         key: Some(IdempotencyKey { key: "k".to_owned(), fingerprint: "f".to_owned() }),

@@ -106,3 +106,23 @@ async fn a_job_without_a_model_is_refused_when_there_is_no_default() {
     let (status, error) = post(&system, None, "local", &json!({"input": "x"})).await;
     assert_eq!((status, error["error"]["param"].as_str()), (400, Some("model")), "{error}");
 }
+
+#[tokio::test]
+async fn a_callers_own_key_reaches_the_model_and_nobody_else_r186() {
+    let system = System::start().await;
+    system.model.script("Mine", Script::new().turn(Turn::text("Paid by you.")));
+    let body = json!({"input": "Mine", "model_api_key": "sk-callers-own"});
+    let (status, job) = post(&system, Some("k"), "local", &body).await;
+    assert_eq!(status, 202);
+    let done = system.finished(&job).await;
+    assert_eq!(done["output"], "Paid by you.");
+    assert_eq!(system.model.requests()[0].api_key(), Some("sk-callers-own"));
+    let id = job["id"].as_str().unwrap().parse().unwrap();
+    let stored = format!("{:?}", system.stack.engine.upkeep.store.whole(&id).await.unwrap());
+    let shown = format!("{job} {done} {:?} {stored}", system.log(&job).await);
+    assert!(!shown.contains("callers-own"), "{shown}");
+    for wrong in [json!(""), json!(7), json!("a b")] {
+        let (status, error) = post(&system, None, "local", &json!({"input": "Mine", "model_api_key": wrong})).await;
+        assert_eq!((status, error["error"]["param"].as_str()), (400, Some("model_api_key")), "{error}");
+    }
+}

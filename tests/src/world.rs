@@ -145,6 +145,7 @@ impl World {
         let engine = Engine {
             upkeep,
             model: ModelClient::new(model_client::Config::new(self.model.url().clone(), None)).unwrap(),
+            sealing: None,
             tools: tools.clone(),
             settings: Settings { batching },
         };

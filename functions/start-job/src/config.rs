@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use api::{address::StreamAddresses, job_request::Defaults, stream_token::StreamTokens};
-use domain::{lane::LeaseTimes, time::Timestamp};
+use domain::{lane::LeaseTimes, sealed::SealingKey, time::Timestamp};
 use queue::{ContinuationQueue, bus::EventBus};
 use startup::env;
 use store::Store;
@@ -28,6 +28,8 @@ pub struct Config {
     pub stream_url: String,
     /// Signs the streams' tokens.
     pub tokens: StreamTokens,
+    /// Seals the keys that callers bring for the model.
+    pub sealing: SealingKey,
     /// The model of jobs that name none.
     pub model: Option<String>,
     /// Jobs that a user may have at work.
@@ -49,6 +51,8 @@ impl Config {
             event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
             stream_url: env::required("NIGHTSHIFT_STREAM_URL")?,
             tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
+            sealing: SealingKey::new(env::required("NIGHTSHIFT_SEALING_KEY")?.as_bytes())
+                .context("NIGHTSHIFT_SEALING_KEY cannot be used")?,
             model: env::optional("NIGHTSHIFT_MODEL")?,
             max_at_work: env::parsed("NIGHTSHIFT_MAX_JOBS_PER_USER", "a number from 1 on")?,
         })
@@ -65,6 +69,7 @@ impl Config {
             bus: Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus)),
             addresses: StreamAddresses::new(self.stream_url, self.tokens),
             defaults: Defaults { model: self.model },
+            sealing: Some(self.sealing),
             tools: tools.list().map(|tool| tool.name().to_owned()).collect(),
             max_at_work: self.max_at_work,
             now,

@@ -9,7 +9,7 @@ use api::{
     address::StreamAddresses,
     error::{ApiError, Cause, Unavailable, method_not_allowed, route_not_found},
     idempotency::{self, IdempotencyKey},
-    job_request::{BODY_BYTES, Defaults, StartJobRequest},
+    job_request::{BODY_BYTES, Defaults, ModelApiKey, StartJobRequest},
     job_view::{JobDetails, JobView},
     paths, request_id,
     user::User,
@@ -29,6 +29,7 @@ use domain::{
     id::{JobId, LaneName, UserId},
     job::{Asker, Head},
     message::Message,
+    sealed::{NONCE_BYTES, Sealed, SealingKey},
     time::Timestamp,
 };
 use queue::{ContinuationQueue, Line, bus::EventBus};
@@ -50,6 +51,8 @@ pub struct Starter {
     pub addresses: StreamAddresses,
     /// What the deployment decides where the caller does not.
     pub defaults: Defaults,
+    /// Seals the keys that callers bring for the model; `None`: they may bring none.
+    pub sealing: Option<SealingKey>,
     /// Names of the registered tools.
     pub tools: Arc<[String]>,
     /// Jobs that a user may have at work.
@@ -114,7 +117,8 @@ impl Starter {
             }
         }
         let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
-        let StartJobRequest { spec, thread, message, retention_seconds, .. } = request;
+        let StartJobRequest { mut spec, thread, message, retention_seconds, model_api_key, .. } = request;
+        spec.model_api_key = model_api_key.map(|key| self.seal(&key, &id)).transpose()?;
         let asker = Asker { id, user, thread, message, retention_seconds };
         let new = NewJob { asker, spec, key, max_at_work: self.max_at_work };
         let created = self.store.create(new, (self.now)()).await.map_err(unavailable)?;
@@ -126,6 +130,16 @@ impl Starter {
             }
         }
         self.answer(created).await
+    }
+
+    fn seal(&self, key: &ModelApiKey, job: &JobId) -> Result<Sealed, ApiError> {
+        let Some(sealing) = &self.sealing else {
+            let message = "This deployment takes no keys of its callers. Leave `model_api_key` out.";
+            return Err(ApiError::invalid("model_api_key", message));
+        };
+        let mut nonce = [0; NONCE_BYTES];
+        getrandom::fill(&mut nonce).map_err(|error| ApiError::internal(error.to_string()))?;
+        Ok(sealing.seal(nonce, key.reveal(), job))
     }
 
     async fn answer(&self, outcome: CreateOutcome) -> Result<(StatusCode, JobView), ApiError> {

@@ -1,7 +1,7 @@
 //! What the worker needs to know, from its environment.
 
 use anyhow::Context as _;
-use domain::lane::LeaseTimes;
+use domain::{lane::LeaseTimes, sealed::SealingKey};
 use engine::{Engine, Settings, SystemClock, Upkeep};
 use model_client::{ModelClient, Secret, Url};
 use queue::{ContinuationQueue, bus::EventBus};
@@ -21,6 +21,8 @@ pub struct Config {
     pub event_bus: String,
     /// Where the model is.
     pub model_url: Url,
+    /// Opens the keys that callers bring for the model.
+    pub sealing: SealingKey,
     /// The key for it; a server of one's own may want none.
     pub model_api_key: Option<Secret>,
 }
@@ -37,6 +39,8 @@ impl Config {
             continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
             event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
             model_url: env::parsed("NIGHTSHIFT_MODEL_URL", "a URL such as https://openrouter.ai/api/v1")?,
+            sealing: SealingKey::new(env::required("NIGHTSHIFT_SEALING_KEY")?.as_bytes())
+                .context("NIGHTSHIFT_SEALING_KEY cannot be used")?,
             model_api_key: env::optional("NIGHTSHIFT_MODEL_API_KEY")?.map(Secret::new),
         })
     }
@@ -56,6 +60,7 @@ impl Config {
         Ok(Engine {
             upkeep: Upkeep { store, queue, bus, clock },
             model: model.context("NIGHTSHIFT_MODEL_URL cannot be used")?,
+            sealing: Some(self.sealing),
             tools: tools::builtin::builtin(std::sync::Arc::new(move || engine::Clock::now(&*now))),
             settings: Settings::default(),
         })

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-/// Bytes of the key that signs stream tokens.
+/// Bytes of a key.
 const KEY_BYTES: usize = 32;
 
 /// A data directory that is ours for as long as this value lives.
@@ -78,7 +78,17 @@ impl DataDir {
 
     /// The key that signs stream tokens: the same after a restart, so that viewers simply come back.
     pub(crate) fn token_key(&self) -> anyhow::Result<Vec<u8>> {
-        let path = self.path.join("stream-token.key");
+        self.key("stream-token.key")
+    }
+
+    /// The key that seals what callers bring: the same after a restart, so that their jobs go on.
+    pub(crate) fn sealing_key(&self) -> anyhow::Result<Vec<u8>> {
+        self.key("sealing.key")
+    }
+
+    /// A key in a file that nobody else can read, made when it is first asked for.
+    fn key(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        let path = self.path.join(name);
         match fs::read(&path) {
             Ok(key) if key.len() == KEY_BYTES => return Ok(key),
             Ok(_) => {}

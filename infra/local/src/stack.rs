@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use api::{address::StreamAddresses, job_request::Defaults, job_view::ToolView, stream_token::StreamTokens};
 use aws_smithy_types::retry::RetryConfig;
-use domain::{lane::LeaseTimes, time::Timestamp};
+use domain::{lane::LeaseTimes, sealed::SealingKey, time::Timestamp};
 use engine::{Clock as _, Engine, Settings, SystemClock, Upkeep};
 use model_client::{ModelClient, Secret, Url};
 use queue::{ContinuationQueue, bus::EventBus};
@@ -122,12 +122,12 @@ impl Stack {
             .await
             .with_context(|| format!("cannot listen at 127.0.0.1:{}", options.port))?;
         let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
-        let (dynamodb, token_key) = match &mut data {
+        let (dynamodb, token_key, sealing_key) = match &mut data {
             Some(data) => {
                 data.announce(url.as_str())?;
-                (EmbeddedDynamoDb::open(&data.database())?, data.token_key()?)
+                (EmbeddedDynamoDb::open(&data.database())?, data.token_key()?, data.sealing_key()?)
             }
-            None => (EmbeddedDynamoDb::in_memory()?, random_key()?),
+            None => (EmbeddedDynamoDb::in_memory()?, random_key()?, random_key()?),
         };
         let (dynamodb, sqs) = (Arc::new(dynamodb), Arc::new(EmbeddedSqs::new()));
         let queues = Queues::create(&sqs)?;
@@ -144,6 +144,7 @@ impl Stack {
         let engine = Engine {
             upkeep: upkeep.clone(),
             model: ModelClient::new(model).context("the model's address cannot be used")?,
+            sealing: Some(SealingKey::new(&sealing_key)?),
             tools: options.tools.clone(),
             settings: options.engine,
         };
@@ -249,6 +250,7 @@ fn starter(options: &Options, url: &Url, engine: &Engine, tokens: StreamTokens) 
         bus: bus.clone(),
         addresses: StreamAddresses::new(url.as_str(), tokens),
         defaults: Defaults { model: options.default_model.clone() },
+        sealing: engine.sealing.clone(),
         tools: options.tools.list().map(|tool| tool.name().to_owned()).collect(),
         max_at_work: options.max_jobs_per_user,
         now,

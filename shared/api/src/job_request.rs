@@ -6,7 +6,7 @@ mod members;
 mod tools;
 mod unsupported;
 
-use std::ops::RangeInclusive;
+use std::{fmt, ops::RangeInclusive};
 
 use domain::{
     id::{JobId, MessageId, ThreadId},
@@ -35,12 +35,30 @@ const METADATA_PAIRS: usize = 16;
 const METADATA_KEY_CHARS: usize = 64;
 const METADATA_VALUE_CHARS: usize = 512;
 const MODEL_CHARS: usize = 256;
+const KEY_CHARS: usize = 512;
 
 /// What the deployment decides where the caller does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Defaults {
     /// The model.
     pub model: Option<String>,
+}
+
+/// A key that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ModelApiKey(String);
+
+impl ModelApiKey {
+    /// The key itself, to be sealed.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ModelApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ModelApiKey(…)")
+    }
 }
 
 /// A request to start a job, checked.
@@ -57,6 +75,8 @@ pub struct StartJobRequest {
     pub previous_job: Option<JobId>,
     /// Seconds that it is kept after its end.
     pub retention_seconds: u32,
+    /// The caller's own key for the model, not sealed yet.
+    pub model_api_key: Option<ModelApiKey>,
     /// Whether the spec's first message is this request's `instructions`.
     pub has_instructions: bool,
 }
@@ -103,6 +123,7 @@ impl StartJobRequest {
     ) -> Option<Self> {
         let messages = conversation::read(body.take("input"), findings);
         let instructions = body.text("instructions", findings).filter(|text| !text.is_empty());
+        let model_api_key = model_api_key(&mut body, findings);
         let tools = tools::read(body.array("tools", findings), is_tool, findings);
         let tool_choice = tools::read_choice(body.take("tool_choice"), tools.as_deref(), findings);
         let settings = settings(&mut body, defaults, tool_choice, findings);
@@ -125,12 +146,14 @@ impl StartJobRequest {
                 limits,
                 metadata,
                 previous_job: previous_job.clone(),
+                model_api_key: None,
                 compaction,
             },
             thread,
             message,
             previous_job,
             retention_seconds: retention_seconds.unwrap_or(DEFAULT_RETENTION_SECONDS),
+            model_api_key,
             has_instructions,
         })
     }
@@ -163,6 +186,15 @@ fn json_bytes(value: &Value) -> usize {
     let mut count = Count(0);
     let _ = serde_json::to_writer(&mut count, value); // counting cannot fail
     count.0
+}
+
+fn model_api_key(body: &mut Members, findings: &mut Findings) -> Option<ModelApiKey> {
+    let key = body.text("model_api_key", findings)?;
+    if (1..=KEY_CHARS).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Some(ModelApiKey(key));
+    }
+    findings.add("model_api_key", format!("`model_api_key` must have 1 to {KEY_CHARS} printable ASCII characters."));
+    None
 }
 
 fn settings(

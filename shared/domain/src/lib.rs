@@ -3,8 +3,8 @@
 //!
 //! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`] and [`answer`], what is said and done;
 //! [`lane`] and [`job`], where the rules are; [`turn`], what turns add up to; [`conversation`], what the model
-//! is told; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`] and
-//! [`limits`].
+//! is told; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`],
+//! [`sealed`] and [`limits`].
 
 pub mod answer;
 pub mod continuation;
@@ -17,6 +17,7 @@ pub mod limits;
 pub mod message;
 pub mod replay;
 pub mod retry;
+pub mod sealed;
 pub mod time;
 pub mod tool_call;
 pub mod turn;

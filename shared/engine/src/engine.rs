@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::continuation::Continuation;
+use domain::{continuation::Continuation, sealed::SealingKey};
 use model_client::ModelClient;
 use queue::Ticket;
 use store::ClaimOutcome;
@@ -25,6 +25,8 @@ pub struct Engine {
     pub upkeep: Upkeep,
     /// The language model.
     pub model: ModelClient,
+    /// Opens the keys that callers bring for the model.
+    pub sealing: Option<SealingKey>,
     /// The tools that exist.
     pub tools: ToolRegistry,
     /// How it behaves.

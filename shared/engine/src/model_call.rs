@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use domain::{
     answer::{Answer, TURN_SEPARATOR},
-    id::ToolCallId,
+    id::{JobId, ToolCallId},
     job::{Ending, FailedDuring, FinishReason, JobSpec, ToolChoice},
     lane::Lane,
     limits::ARGUMENTS_BYTES,
@@ -12,12 +12,13 @@ use domain::{
     retry::{self, backoff},
 };
 use futures_util::StreamExt;
-use model_client::{Completion, ModelError, ModelEvent, ModelRequest};
+use model_client::{Completion, ModelError, ModelEvent, ModelRequest, Secret};
 
 use crate::{Engine, emit::Emitter, engine::duration_ms, tool_calls::JobTools, upkeep::failed};
 
 /// What the model is asked in a turn.
 pub(crate) struct Asked<'a> {
+    pub(crate) job: &'a JobId,
     pub(crate) spec: &'a JobSpec,
     pub(crate) messages: Vec<Message>,
     pub(crate) lane: &'a Lane,
@@ -27,8 +28,15 @@ pub(crate) struct Asked<'a> {
 }
 
 /// Why the model gave no answer.
-#[derive(Debug)]
-pub(crate) struct ModelFailure(ModelError);
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ModelFailure {
+    /// The model's client says so.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The key that the caller brought cannot be opened.
+    #[error("the key that came with the job cannot be opened any more: start the job again")]
+    Key,
+}
 
 impl Asked<'_> {
     fn request(&self) -> ModelRequest {
@@ -55,13 +63,21 @@ impl Asked<'_> {
 }
 
 impl Engine {
+    /// The caller's own key, if one came with the job.
+    fn key_of(&self, asked: &Asked<'_>) -> Result<Option<Secret>, ModelFailure> {
+        let Some(sealed) = &asked.spec.model_api_key else { return Ok(None) };
+        let opened = self.sealing.as_ref().and_then(|sealing| sealing.open(sealed, asked.job).ok());
+        opened.map(|key| Some(Secret::new(key))).ok_or(ModelFailure::Key)
+    }
+
     /// Asks the model and passes on what it says as it comes. The answer is whole, or there is none.
     pub(crate) async fn ask_model(&self, asked: &Asked<'_>, emitter: &Emitter) -> Result<Answer, ModelFailure> {
         let begun = tokio::time::Instant::now();
-        let mut stream = self.model.stream(&asked.request(), None).await.map_err(ModelFailure)?;
+        let key = self.key_of(asked)?;
+        let mut stream = self.model.stream(&asked.request(), key.as_ref()).await?;
         let (mut text, mut reasoning) = (String::new(), String::new());
         while let Some(event) = stream.next().await {
-            match event.map_err(ModelFailure)? {
+            match event? {
                 ModelEvent::TextDelta(delta) => {
                     let apart = if text.is_empty() && asked.lane.output_bytes > 0 { TURN_SEPARATOR } else { "" };
                     emitter.output(format!("{apart}{delta}")).await;
@@ -78,7 +94,7 @@ impl Engine {
                 }
             }
         }
-        Err(ModelFailure(ModelError::Interrupted { source: None }))
+        Err(ModelError::Interrupted { source: None }.into())
     }
 }
 
@@ -133,22 +149,26 @@ fn answer(asked: &Asked<'_>, text: String, reasoning: String, completion: Comple
 impl ModelFailure {
     /// How long to wait before the next try; `None`: the same request would be refused again.
     pub(crate) fn delay(&self, backoffs: u32, jitter: f64) -> Option<Duration> {
-        let asked = match (&self.0, self.0.retry_after()) {
+        let Self::Model(error) = self else { return None };
+        let asked = match (error, error.retry_after()) {
             (_, Some(wait)) => retry::Asked::Wait(wait),
             (ModelError::RateLimited { .. }, None) => retry::Asked::Patience,
             _ => retry::Asked::Nothing,
         };
-        self.0.retryable().then(|| backoff(backoffs, asked, jitter))
+        error.retryable().then(|| backoff(backoffs, asked, jitter))
     }
 
     /// A stable word.
     pub(crate) fn code(&self) -> &'static str {
-        self.0.code()
+        match self {
+            Self::Model(error) => error.code(),
+            Self::Key => "model_key_unreadable",
+        }
     }
 
     /// The same for people.
     pub(crate) fn message(&self) -> String {
-        self.0.to_string()
+        self.to_string()
     }
 
     /// How the job ends that cannot go on without an answer.

@@ -211,6 +211,7 @@ impl Turn<'_> {
         let lane = held.lane().clone();
         emitter.event(EventBody::TurnStarted { model: spec.settings.model.clone() }).await;
         let asked = Asked {
+            job: &record.head.id,
             spec,
             messages: conversation(spec, &record.turns, &lane.name, lane.turn),
             lane: &lane,

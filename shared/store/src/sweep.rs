@@ -126,8 +126,13 @@ impl Store {
     ) -> Result<Option<(Continuation, Duration)>, Error> {
         let Some(lane) = self.lane(&job, name).await?.filter(|lane| lane.open) else { return Ok(None) };
         if lane.is_leased(now) {
+            // The restart is nobody's failed try, or a few of them would fail a long turn.
             let key = Key::of(&job, &Sort::Lane(name));
-            let release = Write::update(key, "SET #lease.#expires_at = :now", [(":now", at(now))]);
+            let release = Write::update(
+                key,
+                "SET #lease.#expires_at = :now, #tries = #tries - :one",
+                [(":now", at(now)), (":one", n(1))],
+            );
             let release = release.when("#epoch = :epoch AND attribute_exists(#lease)", [(":epoch", n(lane.epoch))]);
             self.write(release).await?;
         }

@@ -267,6 +267,7 @@ async fn start(worker: &Worker, job: &Expected) -> JobId {
         limits: JobLimits { deadline_seconds: 3600, ..JobLimits::default() },
         metadata: BTreeMap::from([("order".to_owned(), "42".into())]),
         previous_job: None,
+        model_api_key: None,
         compaction: None,
     };
     let key = IdempotencyKey { key: format!("key of {}", job.input), fingerprint: "f".to_owned() };

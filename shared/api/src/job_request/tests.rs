@@ -36,6 +36,7 @@ fn the_shortest_request_has_the_contracts_defaults() {
         limits: JobLimits::default(),
         metadata: Metadata::new(),
         previous_job: None,
+        model_api_key: None,
         compaction: None,
     };
     let expected = StartJobRequest {
@@ -44,6 +45,7 @@ fn the_shortest_request_has_the_contracts_defaults() {
         message: None,
         previous_job: None,
         retention_seconds: 604_800,
+        model_api_key: None,
         has_instructions: false,
     };
     assert_eq!(request, expected);
@@ -346,10 +348,9 @@ fn bad_bodies() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
             ],
         ),
         (
-            json!({"model_api_key": "k", "approval": {}, "workflow": {}, "workflow_id": "w", "workflow_version": 1,
+            json!({"approval": {}, "workflow": {}, "workflow_id": "w", "workflow_version": 1,
                 "compaction": {}, "limits": {"max_total_tokens": 1, "max_cost_usd": 1}}),
             [
-                "model_api_key",
                 "approval",
                 "workflow",
                 "workflow_id",

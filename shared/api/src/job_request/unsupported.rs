@@ -3,7 +3,6 @@
 
 /// Members that are named to callers as not supported, by path. `tools.mcp` stands for tools of that type.
 const UNSUPPORTED: &[&str] = &[
-    "model_api_key",
     "approval",
     "workflow",
     "workflow_id",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{id::JobId, limits::JobLimits, message::Message, tool_call::ToolSpec};
+use crate::{id::JobId, limits::JobLimits, message::Message, sealed::Sealed, tool_call::ToolSpec};
 
 /// Which tools the model may, or must, call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,9 @@ pub struct JobSpec {
     /// The job whose conversation this one goes on from; its messages are in `messages` already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_job: Option<JobId>,
+    /// The caller's own key for the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_api_key: Option<Sealed>,
     /// How a long conversation is shortened; `None`: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<Compaction>,

@@ -24,6 +24,7 @@ fn spec() -> JobSpec {
         limits: JobLimits::default(),
         metadata: BTreeMap::new(),
         previous_job: None,
+        model_api_key: None,
         compaction: None,
     }
 }

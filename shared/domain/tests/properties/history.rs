@@ -142,6 +142,7 @@ pub(super) fn new_job() -> Job {
         limits: JobLimits::default(),
         metadata: BTreeMap::new(),
         previous_job: None,
+        model_api_key: None,
         compaction: None,
     };
     let asker = Asker {

@@ -77,6 +77,7 @@ mod tests {
             limits: JobLimits::default(),
             metadata: Default::default(),
             previous_job: None,
+            model_api_key: None,
             compaction: None,
         };
         let asker = Asker {
