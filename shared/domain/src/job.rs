@@ -1,4 +1,4 @@
-//! What a job is at a moment: its head. What may become of it is decided in [`decide`] and applied in [`evolve`].
+//! What a job is at a moment: its head. What may become of it is decided in [`decide()`] and applied in [`evolve()`].
 
 mod accept;
 mod decide;
