@@ -6,8 +6,6 @@
 //! that dies sends nothing more, and another one takes over when the lease is over; an answer that is lost makes the SDK
 //! try again.
 
-#![expect(clippy::large_futures, reason = "a test has room for them")]
-
 use std::{
     collections::{BTreeMap, HashSet},
     panic::AssertUnwindSafe,
