@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use api::{
     address::StreamAddresses,
-    error::{ApiError, Cause, Missing, Unavailable, method_not_allowed, route_not_found},
+    error::{ApiError, Missing, method_not_allowed, route_not_found},
     job_view::{JobDetails, JobView, ToolView},
     paths, request_id,
 };
@@ -98,8 +98,6 @@ fn job_id(text: &str) -> Result<JobId, ApiError> {
 
 /// What a failure of the table amounts to for the caller.
 fn unavailable(error: store::Error) -> ApiError {
-    let overloaded =
-        matches!(error, store::Error::Throttled(_) | store::Error::Unavailable(_) | store::Error::Contended);
-    let cause: Cause = Box::new(error);
-    if overloaded { ApiError::Unavailable(Unavailable::Overloaded, Some(cause)) } else { ApiError::Internal(cause) }
+    let is_passing = error.is_passing();
+    ApiError::of_table(error, is_passing)
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use api::{
     address::StreamAddresses,
-    error::{ApiError, Cause, Unavailable, method_not_allowed, route_not_found},
+    error::{ApiError, Unavailable, method_not_allowed, route_not_found},
     idempotency::{self, IdempotencyKey},
     job_request::{BODY_BYTES, Defaults, ModelApiKey, StartJobRequest},
     job_view::{JobDetails, JobView},
@@ -195,8 +195,6 @@ fn gone(job: &JobId) -> ApiError {
 
 /// What a failure of the table amounts to for the caller.
 fn unavailable(error: store::Error) -> ApiError {
-    let overloaded =
-        matches!(error, store::Error::Throttled(_) | store::Error::Unavailable(_) | store::Error::Contended);
-    let cause: Cause = Box::new(error);
-    if overloaded { ApiError::Unavailable(Unavailable::Overloaded, Some(cause)) } else { ApiError::Internal(cause) }
+    let is_passing = error.is_passing();
+    ApiError::of_table(error, is_passing)
 }

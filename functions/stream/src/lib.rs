@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use api::{
     cursor,
-    error::{ApiError, Cause, Missing, Unavailable, method_not_allowed, route_not_found},
+    error::{ApiError, Missing, method_not_allowed, route_not_found},
     paths, request_id, sse,
     stream_token::StreamTokens,
 };
@@ -163,8 +163,6 @@ fn has_all(tail: &Tail, cursor: u64) -> bool {
 
 /// What a failure of the table amounts to for the caller.
 fn unavailable(error: store::Error) -> ApiError {
-    let overloaded =
-        matches!(error, store::Error::Throttled(_) | store::Error::Unavailable(_) | store::Error::Contended);
-    let cause: Cause = Box::new(error);
-    if overloaded { ApiError::Unavailable(Unavailable::Overloaded, Some(cause)) } else { ApiError::Internal(cause) }
+    let is_passing = error.is_passing();
+    ApiError::of_table(error, is_passing)
 }

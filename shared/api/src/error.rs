@@ -126,6 +126,12 @@ impl ApiError {
         Self::Internal(source.into())
     }
 
+    /// A failure of the table's: one that may pass is answered by asking for patience.
+    pub fn of_table(error: impl Into<Cause>, is_passing: bool) -> Self {
+        let cause = error.into();
+        if is_passing { Self::Unavailable(Unavailable::Overloaded, Some(cause)) } else { Self::Internal(cause) }
+    }
+
     /// The job is over, and this cannot be done to it any more.
     pub fn job_finished() -> Self {
         Self::Conflict {

@@ -7,6 +7,7 @@
 //! [`sealed`] and [`limits`].
 
 pub mod answer;
+pub mod canonical;
 pub mod continuation;
 pub mod conversation;
 pub mod event;

@@ -46,11 +46,9 @@ impl Asked<'_> {
             messages: self.messages.clone(),
             tools: self.tools.specs(),
             // A forced choice holds for the first turn, or no turn could ever be the last (R180).
-            tool_choice: match (&settings.tool_choice, self.lane.turn) {
-                (ToolChoice::None, _) => model_client::ToolChoice::None,
-                (ToolChoice::Required, 1) => model_client::ToolChoice::Required,
-                (ToolChoice::Named(name), 1) => model_client::ToolChoice::Named(name.clone()),
-                _ => model_client::ToolChoice::Auto,
+            tool_choice: match &settings.tool_choice {
+                ToolChoice::Required | ToolChoice::Named(_) if self.lane.turn > 1 => ToolChoice::Auto,
+                choice => choice.clone(),
             },
             parallel_tool_calls: settings.parallel_tool_calls,
             temperature: settings.temperature,

@@ -18,7 +18,7 @@ mod wire;
 pub use client::{Config, ConfigError, ModelClient};
 pub use error::{Malformed, ModelError, Phase};
 pub use event::{Completion, FinishReason, ModelEvent, StreamedCall};
-pub use request::{ModelRequest, ToolChoice};
+pub use request::ModelRequest;
 pub use reqwest::Url;
 pub use secret::Secret;
 pub use stream::ModelStream;

@@ -2,6 +2,7 @@
 //! conversations are large, and a tree of JSON in between would double them.
 
 use domain::{
+    job::ToolChoice,
     message::{Content, Message, RequestedCall},
     tool_call::ToolSpec,
 };
@@ -31,20 +32,6 @@ pub struct ModelRequest {
     pub reasoning: Option<Value>,
     /// The form of the answer, in the chat-completions form (`{"type": "json_schema", …}`).
     pub response_format: Option<Value>,
-}
-
-/// Whether a model may, must, or must not ask for tools.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum ToolChoice {
-    /// As it sees fit.
-    #[default]
-    Auto,
-    /// None of them.
-    None,
-    /// At least one.
-    Required,
-    /// This one.
-    Named(String),
 }
 
 /// A request's body: the request as chat completions wants it.

@@ -38,6 +38,14 @@ impl Error {
         Self::Corrupt { key: key.into(), reason: reason.to_string() }
     }
 
+    /// Whether the same request may succeed in a moment.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Throttled(_) | Self::Unavailable(_) | Self::Contended => true,
+            Self::Corrupt { .. } => false,
+        }
+    }
+
     /// What an SDK error amounts to.
     pub(crate) fn from_sdk(error: impl ProvideErrorMetadata + std::error::Error + Send + Sync + 'static) -> Self {
         if error.code().is_some_and(is_throttling) {

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use domain::canonical::canonical;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -14,10 +15,8 @@ pub fn fingerprint(name: &str, arguments: &str) -> String {
     hash.update(name);
     match serde_json::from_str::<Value>(text) {
         Ok(value) => {
-            let mut canonical = String::with_capacity(text.len());
-            write_canonical(&value, &mut canonical);
             hash.update([0, b'j']);
-            hash.update(canonical);
+            hash.update(canonical(&value));
         }
         Err(_) => {
             hash.update([0, b'r']);
@@ -29,37 +28,4 @@ pub fn fingerprint(name: &str, arguments: &str) -> String {
         let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
     }
     hex
-}
-
-/// Recursion is bounded: serde_json refuses what is nested deeper than 128.
-fn write_canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(members) => {
-            // Sorted here because the map itself keeps the order of its text when some crate asks serde_json for it.
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_unstable_by_key(|(key, _)| *key);
-            out.push('{');
-            for (n, (key, value)) in members.into_iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                let _ = write!(out, "{}:", Value::from(key.as_str()));
-                write_canonical(value, out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (n, item) in items.iter().enumerate() {
-                if n > 0 {
-                    out.push(',');
-                }
-                write_canonical(item, out);
-            }
-            out.push(']');
-        }
-        scalar => {
-            let _ = write!(out, "{scalar}");
-        }
-    }
 }
