@@ -1,0 +1,51 @@
+"""`cargo lambda watch` and `cargo lambda invoke`, with the functions as they are and the event files of infra/events."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from processes import Process, free_port
+from world import eventually
+
+EVENTS = pathlib.Path(__file__).resolve().parents[1] / "events"
+# Each event file's function. The last one lists what the one before it started.
+FILES = {
+    "worker": "WorkerFunction",
+    "sweeper": "SweeperFunction",
+    "start-job": "StartJobFunction",
+    "jobs": "JobsFunction",
+}
+
+
+def cargo_lambda_invokes_the_functions_with_the_event_files(world):
+    address, port = "127.0.0.1", str(free_port())
+    # cargo-lambda is beside the interpreter, in the virtual environment.
+    env = world.cloud.env | {"PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    at = ["-A", address, "-P", port]
+    # The functions are built already: it only hands the invocations on.
+    watch = ["cargo", "lambda", "watch", "--only-lambda-apis", *at]
+    processes = [Process(watch, env, world.directory / "watch.log")]
+    try:
+        eventually("it listens", lambda: "starting Runtime server" in processes[0].log.read_text())
+        answers = {}
+        for name, function in FILES.items():
+            variables = world.cloud.function_env(function)
+            variables["AWS_LAMBDA_RUNTIME_API"] = f"http://{address}:{port}/.rt/{name}"
+            log = world.directory / f"{name}.log"
+            processes.append(Process([str(world.bootstrap(name))], variables, log))
+            asked = ["cargo", "lambda", "invoke", *at, name, "--data-file", str(EVENTS / f"{name}.json")]
+            told = subprocess.run(asked, env=env, capture_output=True, text=True, timeout=30, check=False)
+            assert told.returncode == 0, told
+            answers[name] = json.loads(told.stdout)
+        assert answers["worker"] == {"batchItemFailures": [{"itemIdentifier": "unreadable"}]}, answers
+        assert answers["sweeper"] is None, answers
+        assert answers["start-job"]["statusCode"] == 202, answers
+        listed = json.loads(answers["jobs"]["body"])["data"]
+        assert [job["id"] for job in listed] == [json.loads(answers["start-job"]["body"])["id"]], listed
+        assert [process.exposed() for process in processes] == [[]] * len(processes), "beyond loopback"
+        return f"{len(answers)} files"
+    finally:
+        ended = [process.stop() for process in processes]
+        assert all(ended), "a process does not end"
