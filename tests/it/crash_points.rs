@@ -294,7 +294,14 @@ async fn patiently<T>(held_at: Option<&Gate>, work: impl Future<Output = T>) -> 
 
 fn new_job(id: JobId) -> NewJob {
     NewJob {
-        asker: Asker { id, user: "ann".parse().unwrap(), thread: None, message: None, retention_seconds: 3600 },
+        asker: Asker {
+            id,
+            user: "ann".parse().unwrap(),
+            thread: None,
+            message: None,
+            retention_seconds: 3600,
+            is_looking: true,
+        },
         spec: JobSpec {
             messages: vec![Message::user("Do everything")],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },

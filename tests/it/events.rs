@@ -32,7 +32,7 @@ async fn an_event_starts_a_job_and_the_job_tells_of_its_end() {
     put(&system, &json!({"user_id": "ann", "input": "From an event", "thread_id": "order 7"})).await;
     let ended = told(&system, "Nightshift Job Completed").await;
     assert_eq!((ended["user_id"].as_str(), ended["thread_id"].as_str()), (Some("ann"), Some("order 7")));
-    assert_eq!((ended["status"].as_str(), ended["watched"].as_bool()), (Some("completed"), Some(true)));
+    assert_eq!((ended["status"].as_str(), ended["watched"].as_bool()), (Some("completed"), Some(false)));
     assert!(!ended.to_string().contains("Done."), "what was said is nobody else's: {ended}");
     let jobs = jobs_of(&system, "ann").await;
     assert_eq!((jobs.len(), &jobs[0]["id"]), (1, &ended["job_id"]));

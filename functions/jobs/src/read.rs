@@ -61,6 +61,10 @@ pub(crate) async fn events(
     let EventsParameters { after, limit, wait } = EventsParameters::read(query, last_event_id)?;
     let mut head = desk.own_head(&user, &id).await?;
     let until = Instant::now() + wait;
+    if !wait.is_zero() && !head.status().is_finished() {
+        // Whoever waits for an answer is looking, as much as who follows the stream.
+        desk.store.watch(&head.id, (desk.now)() + wait).await.map_err(unavailable)?;
+    }
     let mut pause = LOOK_AGAIN;
     loop {
         let page = desk.store.events_after(&head.id, after, limit, true).await.map_err(unavailable)?;

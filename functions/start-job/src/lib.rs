@@ -85,19 +85,20 @@ async fn start(
         fingerprint: idempotency::fingerprint(&body),
     });
     let read = |is_tool: &dyn Fn(&str) -> bool| StartJobRequest::parse(&body, &starter.defaults, is_tool);
-    let (status, view) = starter.start(user, read, key).await?;
+    let (status, view) = starter.start(user, read, key, true).await?;
     let location = [(header::LOCATION, paths::job(&view.summary.id))];
     Ok((status, location, Json(view)).into_response())
 }
 
 impl Starter {
     /// Starts the job that a request asks for, or finds the one that it started before. `read` checks the request, given
-    /// the names of the tools.
+    /// the names of the tools; `is_looking`: whether whoever asks is about to follow the job.
     async fn start(
         &self,
         user: UserId,
         read: impl FnOnce(&dyn Fn(&str) -> bool) -> Result<StartJobRequest, ApiError>,
         key: Option<store::IdempotencyKey>,
+        is_looking: bool,
     ) -> Result<(StatusCode, JobView), ApiError> {
         if let Some(key) = &key
             && let Some(known) = self.store.job_of_key(&user, key).await.map_err(unavailable)?
@@ -119,7 +120,7 @@ impl Starter {
         let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
         let StartJobRequest { mut spec, thread, message, retention_seconds, model_api_key, .. } = request;
         spec.model_api_key = model_api_key.map(|key| self.seal(&key, &id)).transpose()?;
-        let asker = Asker { id, user, thread, message, retention_seconds };
+        let asker = Asker { id, user, thread, message, retention_seconds, is_looking };
         let new = NewJob { asker, spec, key, max_at_work: self.max_at_work };
         let created = self.store.create(new, (self.now)()).await.map_err(unavailable)?;
         if let CreateOutcome::Created(head) = &created {

@@ -259,6 +259,7 @@ async fn start(worker: &Worker, job: &Expected) -> JobId {
         thread: Some("a thread".parse().unwrap()),
         message: Some("a message".parse().unwrap()),
         retention_seconds: 30 * 24 * 3600,
+        is_looking: true,
     };
     let spec = JobSpec {
         messages: vec![Message::user(job.input)],

@@ -11,7 +11,7 @@ use crate::{
     usage::Usage,
 };
 
-/// How long a new job counts as watched: whoever starts one is about to look.
+/// How long a new job counts as watched whose asker is about to look.
 const WATCHED_AT_FIRST: Duration = Duration::from_secs(2);
 
 /// Who asks for a job, and in which context.
@@ -27,11 +27,13 @@ pub struct Asker {
     pub message: Option<MessageId>,
     /// Seconds that it is kept after its end.
     pub retention_seconds: u32,
+    /// Whether whoever asks is about to look: somebody, and not an event.
+    pub is_looking: bool,
 }
 
 /// A job as it is first recorded: it waits for the first turn of its one lane.
 pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) -> (Head, Lane) {
-    let Asker { id, user, thread, message, retention_seconds } = asker;
+    let Asker { id, user, thread, message, retention_seconds, is_looking } = asker;
     let limits = spec.limits;
     let longest = limits.queue() + limits.deadline() + LONGEST_PAUSE + Duration::from_secs(retention_seconds.into());
     let head = Head {
@@ -49,7 +51,7 @@ pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) 
         expires_at: now + longest,
         lanes_version: 1,
         inbox: 0,
-        watched_until: now + WATCHED_AT_FIRST,
+        watched_until: if is_looking { now + WATCHED_AT_FIRST } else { now },
         usage: Usage::default(),
         metrics: Metrics::default(),
     };

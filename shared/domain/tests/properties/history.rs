@@ -151,6 +151,7 @@ pub(super) fn new_job() -> Job {
         thread: None,
         message: None,
         retention_seconds: 3600,
+        is_looking: true,
     };
     let (head, main) = accept(asker, &spec, now, &times());
     let due_at = now + times().margin;

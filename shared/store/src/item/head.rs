@@ -86,6 +86,7 @@ mod tests {
             thread: Some("t#1".parse().unwrap()),
             message: None,
             retention_seconds: 3600,
+            is_looking: true,
         };
         accept(asker, &spec, Timestamp::from_millis(1_763_800_000_123), &LeaseTimes::default()).0
     }
