@@ -9,6 +9,7 @@ mod reading;
 mod restart;
 mod starting;
 mod streaming;
+mod sweeping;
 mod tidy;
 mod tool_calls;
 mod turns;

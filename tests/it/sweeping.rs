@@ -1,0 +1,137 @@
+//! What the sweeper finds, and what the table says of workers that die again and again. On a clock that is moved by hand.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use domain::{
+    id::JobId,
+    job::{Asker, FinishReason, JobSpec, ModelSettings, Status},
+    limits::JobLimits,
+    message::Message,
+};
+use engine::Clock as _;
+use local::{
+    demo_model::{Script, Turn},
+    emulator::fault::Fault,
+};
+use queue::Line;
+use store::{CreateOutcome, NewJob, Record};
+use tests::world::{Worker, World};
+use tools::ToolRegistry;
+
+/// A job that is accepted; its first turn is in line unless it `is_lost`.
+async fn started(world: &World, worker: &Worker, is_lost: bool) -> JobId {
+    world.model.script("Sweep", Script::new().turn(Turn::text("Swept.")));
+    let new = NewJob {
+        asker: Asker {
+            id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),
+            user: "ann".parse().unwrap(),
+            thread: None,
+            message: None,
+            retention_seconds: 3600,
+            is_looking: true,
+        },
+        spec: JobSpec {
+            messages: vec![Message::user("Sweep")],
+            settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
+            tools: vec![],
+            limits: JobLimits::default(),
+            metadata: BTreeMap::new(),
+            previous_job: None,
+            model_api_key: None,
+            compaction: None,
+        },
+        key: None,
+        max_at_work: 1,
+    };
+    let upkeep = &worker.engine.upkeep;
+    let CreateOutcome::Created(head) = upkeep.store.create(new, world.clock.now()).await.unwrap() else {
+        panic!("not created");
+    };
+    if !is_lost {
+        let first =
+            domain::continuation::Continuation { job: head.id.clone(), lane: domain::id::LaneName::main(), turn: 1 };
+        upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
+    }
+    head.id
+}
+
+async fn record(world: &World, job: &JobId) -> Record {
+    world.record(job).await.unwrap()
+}
+
+fn code(record: &Record) -> &str {
+    record.head.ending().and_then(|ending| ending.error()).map_or("", |error| &error.code)
+}
+
+#[tokio::test]
+async fn a_first_turn_that_was_never_sent_is_found() {
+    let world = World::new().await;
+    let worker = world.worker("1", &ToolRegistry::new());
+    let job = started(&world, &worker, true).await;
+    assert!(!world.deliver(&worker).await);
+    world.sweep(&worker).await;
+    assert!(!world.deliver(&worker).await, "it is not overdue yet");
+    world.advance(Duration::from_secs(16));
+    world.sweep(&worker).await;
+    assert!(world.deliver(&worker).await);
+    assert_eq!(record(&world, &job).await.head.status(), Status::Completed);
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_takes_up_in_an_hour_fails() {
+    let world = World::new().await;
+    let worker = world.worker("1", &ToolRegistry::new());
+    let job = started(&world, &worker, true).await;
+    world.advance(Duration::from_secs(3599));
+    world.sweep(&worker).await;
+    assert_eq!(record(&world, &job).await.head.status(), Status::Queued);
+    world.advance(Duration::from_secs(1));
+    world.sweep(&worker).await;
+    let record = record(&world, &job).await;
+    assert_eq!((record.head.status(), code(&record)), (Status::Failed, "queue_timeout"));
+    assert!(World::at_rest(&record));
+    // Its message, found at last, changes nothing.
+    while world.deliver(&worker).await {}
+    assert_eq!(world.record(&job).await.unwrap().events, record.events);
+}
+
+#[tokio::test]
+async fn a_job_whose_worker_died_fails_at_its_deadline_and_not_before_r69() {
+    let world = World::new().await;
+    let worker = world.worker("1", &ToolRegistry::new());
+    let job = started(&world, &worker, false).await;
+    // The worker dies before it checkpoints; nobody comes in its place.
+    world.faults.when(|sent| sent.summary.contains("#answer"), Fault::CutBefore);
+    world.deliver(&worker).await;
+    assert!(worker.process.is_dead());
+    let sweeper = world.worker("2", &ToolRegistry::new());
+    world.advance(Duration::from_secs(299));
+    world.sweep(&sweeper).await;
+    assert_eq!(record(&world, &job).await.head.status(), Status::Running);
+    world.advance(Duration::from_secs(1));
+    world.sweep(&sweeper).await;
+    let record = record(&world, &job).await;
+    let reason = record.head.ending().map(|ending| ending.reason());
+    assert_eq!((record.head.status(), reason), (Status::Failed, Some(FinishReason::Deadline)));
+    assert!(World::at_rest(&record));
+}
+
+#[tokio::test]
+async fn a_turn_that_kills_five_workers_fails_the_job_with_the_reason() {
+    let world = World::new().await;
+    let first = world.worker("1", &ToolRegistry::new());
+    let job = started(&world, &first, false).await;
+    for n in 1..=5 {
+        world.faults.when(|sent| sent.summary.contains("#answer"), Fault::CutBefore);
+        let worker = world.worker(&n.to_string(), &ToolRegistry::new());
+        assert!(world.deliver(&worker).await, "the message comes back when the lease is over");
+        assert!(worker.process.is_dead());
+        world.advance(Duration::from_secs(12));
+    }
+    let sixth = world.worker("6", &ToolRegistry::new());
+    assert!(world.deliver(&sixth).await);
+    let record = record(&world, &job).await;
+    assert_eq!((record.head.status(), code(&record)), (Status::Failed, "attempts_exhausted"));
+    assert_eq!(record.head.metrics.recoveries, 5);
+    assert!(World::at_rest(&record) && record.events.last().unwrap().body.is_terminal());
+}
