@@ -111,7 +111,7 @@ async fn a_job_whose_worker_died_fails_at_its_deadline_and_not_before_r69() {
     world.advance(Duration::from_secs(1));
     world.sweep(&sweeper).await;
     let record = record(&world, &job).await;
-    let reason = record.head.ending().map(|ending| ending.reason());
+    let reason = record.head.ending().map(domain::job::Ending::reason);
     assert_eq!((record.head.status(), reason), (Status::Failed, Some(FinishReason::Deadline)));
     assert!(World::at_rest(&record));
 }
