@@ -126,11 +126,12 @@ impl Writer {
         loop {
             let due = self.due();
             let step = tokio::select! {
+                biased;
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.write_text().await,
                 entry = self.entries.recv() => match entry {
                     Some(entry) => self.take(entry).await,
                     None => std::future::pending().await,
                 },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.write_text().await,
             };
             if let Err(error) = step {
                 return error;

@@ -37,6 +37,7 @@ impl Keeper<'_> {
     pub(crate) async fn run(self) -> Stop {
         // Side by side, so that a table that does not answer one of them cannot make us outlive the lease.
         tokio::select! {
+            biased;
             stop = self.outlived() => stop,
             stop = self.renew() => stop,
             stop = self.look() => stop,

@@ -219,6 +219,7 @@ impl Turn<'_> {
             tools,
         };
         let answered = tokio::select! {
+            biased;
             answered = self.engine.ask_model(&asked, emitter) => answered,
             () = sleep_until(turn_ends) => {
                 return Ok(Err(Outcome::End(turn_timeout(spec, lane.turn))));
