@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod acting;
+mod counterexamples;
 mod crash_points;
 mod events;
 mod many_events;
 mod reading;
 mod restart;
+mod simulation;
 mod starting;
 mod streaming;
 mod sweeping;

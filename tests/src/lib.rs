@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod seen;
+pub mod simulation;
 pub mod tools;
 mod viewer;
 pub mod world;

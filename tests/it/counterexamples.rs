@@ -1,0 +1,265 @@
+//! Counterexamples of PROTOCOL.md as schedules: requests are held at gates until what must not do harm has happened.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use domain::{
+    continuation::Continuation,
+    event::EventBody,
+    id::{JobId, LaneName},
+    job::{Asker, Ending, JobSpec, ModelSettings, Status, ToolRef},
+    limits::JobLimits,
+    message::Message,
+    replay::Replay,
+};
+use local::{
+    demo_model::{Call, Script, Turn},
+    emulator::fault::{Fault, Gate, Outbound},
+};
+use queue::Line;
+use store::{CreateOutcome, NewJob, Record};
+use tests::world::{Worker, World};
+use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Nothing {}
+
+/// Something that may not be done twice.
+struct Push(Arc<AtomicU32>);
+
+#[async_trait]
+impl TypedTool for Push {
+    type Arguments = Nothing;
+    const NAME: &'static str = "push";
+    const DESCRIPTION: &'static str = "Pushes.";
+
+    async fn call(&self, _: Nothing, _: &ToolContext) -> Result<ToolReply, ToolError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(ToolReply::text("pushed"))
+    }
+}
+
+struct Schedule {
+    world: World,
+    tools: ToolRegistry,
+    pushed: Arc<AtomicU32>,
+    job: JobId,
+}
+
+impl Schedule {
+    /// A job whose first message is in the queue.
+    async fn of(script: Script) -> Self {
+        let world = World::new().await;
+        world.model.script("Go", script);
+        let pushed = Arc::new(AtomicU32::new(0));
+        let mut tools = ToolRegistry::new();
+        tools.register(Push(pushed.clone())).unwrap();
+        let starter = world.worker("starter", &tools).engine.upkeep;
+        let new = NewJob {
+            asker: Asker {
+                id: JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S3".to_owned()).unwrap(),
+                user: "ann".parse().unwrap(),
+                thread: None,
+                message: None,
+                retention_seconds: 3600,
+                is_looking: true,
+            },
+            spec: JobSpec {
+                messages: vec![Message::user("Go")],
+                settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
+                tools: vec![ToolRef::Registered { name: "push".to_owned() }],
+                limits: JobLimits { deadline_seconds: 3600, ..JobLimits::default() },
+                metadata: BTreeMap::new(),
+                previous_job: None,
+                model_api_key: None,
+                compaction: None,
+            },
+            key: None,
+            max_at_work: 1,
+        };
+        let CreateOutcome::Created(head) = starter.store.create(new, starter.clock.now()).await.unwrap() else {
+            panic!("not created")
+        };
+        let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
+        starter.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
+        Self { world, tools, pushed, job: head.id }
+    }
+
+    fn worker(&self, name: &str) -> Worker {
+        self.world.worker(name, &self.tools)
+    }
+
+    fn fault(&self, process: &str, operation: &str, touches: &str, fault: Fault) {
+        let (process, operation, touches) = (process.to_owned(), operation.to_owned(), touches.to_owned());
+        let fits = move |sent: &Outbound| {
+            sent.process == process && sent.operation == operation && sent.summary.contains(&touches)
+        };
+        self.world.faults.when(fits, fault);
+    }
+
+    /// Leases end and messages come back.
+    fn lease_ends(&self) {
+        self.world.advance(Duration::from_secs(12));
+    }
+
+    async fn cancel(&self) {
+        let upkeep = self.worker("canceller").engine.upkeep;
+        let _ = upkeep.end(&self.job, Ending::Cancelled).await.unwrap();
+    }
+
+    /// To the end of everything; every fault was met, and the log is as logs are.
+    async fn rests(&self, status: Status) -> Record {
+        let last = self.worker("last");
+        for _ in 0..20 {
+            while self.world.deliver(&last).await {}
+            self.lease_ends();
+            self.world.sweep(&last).await;
+        }
+        assert!(self.world.faults.was_hit(), "{:#?}", self.world.faults.sent());
+        let record = self.world.record(&self.job).await.unwrap();
+        assert!(World::at_rest(&record), "{record:#?}");
+        assert_eq!(record.head.status(), status);
+        let terminal = record.events.iter().filter(|event| event.body.is_terminal()).count();
+        assert!(terminal == 1 && record.events.last().unwrap().body.is_terminal(), "{:#?}", record.events);
+        let mut before = (1, 1);
+        for event in &record.events {
+            let Some(origin) = &event.origin else { continue };
+            assert!((origin.turn, origin.attempt) >= before, "{event:?} after {before:?}");
+            before = (origin.turn, origin.attempt);
+        }
+        record
+    }
+}
+
+fn says(record: &Record, text: &str) {
+    assert_eq!(Replay::of(&record.events).text(&LaneName::main()), text);
+    let EventBody::JobCompleted(summary) = &record.events.last().unwrap().body else { panic!("not completed") };
+    assert_eq!(summary.output, text);
+}
+
+fn text() -> Script {
+    Script::new().turn(Turn::pieces(["One ", "two ", "three."]))
+}
+
+fn push_and_text() -> Script {
+    Script::new().turn(Turn::text("First.").then_calls([Call::new("push", "{}")])).turn(Turn::text("Then."))
+}
+
+/// Counterexample 1.
+#[tokio::test]
+async fn a_claim_that_is_answered_after_the_cancellation_restarts_nothing_behind_the_end() {
+    let it = Schedule::of(text()).await;
+    let (dies, late) = (it.worker("1"), it.worker("2"));
+    it.fault("1", "TransactWriteItems", "lane#main", Fault::CutAfter);
+    it.world.deliver(&dies).await;
+    it.lease_ends();
+    let gate = Gate::new();
+    it.fault("2", "UpdateItem", "lane#main", Fault::HoldAnswer(gate.clone()));
+    tokio::join!(it.world.deliver(&late), async {
+        gate.reached().await;
+        it.cancel().await;
+        gate.open();
+    });
+    it.rests(Status::Cancelled).await;
+}
+
+/// Counterexample 2.
+#[tokio::test]
+async fn an_append_that_was_refused_does_not_overtake_the_restart_of_a_newer_attempt() {
+    let it = Schedule::of(text()).await;
+    let [one, two, three] = ["1", "2", "3"].map(|name| it.worker(name));
+    let [text_held, restart_held, again_held] = [(); 3].map(|()| Gate::new());
+    it.fault("1", "PutItem", "event#", Fault::Hold(text_held.clone()));
+    it.fault("1", "PutItem", "event#", Fault::CutBefore);
+    it.fault("2", "PutItem", "event#", Fault::Hold(restart_held.clone()));
+    it.fault("2", "PutItem", "event#", Fault::Hold(again_held.clone()));
+    tokio::join!(it.world.deliver(&one), async {
+        text_held.reached().await;
+        it.lease_ends();
+        tokio::join!(it.world.deliver(&two), async {
+            restart_held.reached().await;
+            text_held.open();
+            one.process.died().await;
+            // The first worker's event is where the second one wants its restart; it looks, and is stopped.
+            restart_held.open();
+            again_held.reached().await;
+            it.lease_ends();
+            it.world.deliver(&three).await;
+            again_held.open();
+        });
+    });
+    says(&it.rests(Status::Completed).await, "One two three.");
+}
+
+/// Counterexample 4.
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_or_which_is_copied_burns_no_attempt() {
+    for fault in [Fault::LoseAnswer, Fault::Duplicate(Default::default())] {
+        let it = Schedule::of(push_and_text()).await;
+        let worker = it.worker("1");
+        it.fault("1", "TransactWriteItems", "lane#main, Update", fault.clone());
+        it.fault("1", "UpdateItem", "lane#main", fault);
+        while it.world.deliver(&worker).await {}
+        let record = it.rests(Status::Completed).await;
+        says(&record, "First.\n\nThen.");
+        let attempts = record.events.iter().filter_map(|event| event.origin.as_ref()).map(|origin| origin.attempt);
+        assert_eq!((attempts.max(), record.head.metrics.recoveries), (Some(1), 0));
+    }
+}
+
+/// Counterexample 6.
+#[tokio::test]
+async fn text_whose_writing_had_an_unknown_outcome_is_there_once() {
+    for fault in [Fault::LoseAnswer, Fault::LoseRequest] {
+        let it = Schedule::of(text()).await;
+        let worker = it.worker("1");
+        // More often than the SDK tries: the outcome is unknown, with more text waiting.
+        for _ in 0..3 {
+            it.fault("1", "PutItem", "event#0000000004", fault.clone());
+        }
+        it.world.deliver(&worker).await;
+        says(&it.rests(Status::Completed).await, "One two three.");
+    }
+}
+
+/// Counterexample 7.
+#[tokio::test]
+async fn a_restart_after_the_checkpoint_keeps_the_text_of_the_answer() {
+    let it = Schedule::of(push_and_text()).await;
+    let dies = it.worker("1");
+    it.fault("1", "TransactWriteItems", "#answer", Fault::CutAfter);
+    it.world.deliver(&dies).await;
+    it.lease_ends();
+    let record = it.rests(Status::Completed).await;
+    says(&record, "First.\n\nThen.");
+    let offsets = record.events.iter().filter_map(|event| match event.body {
+        EventBody::TurnRestarted { output_offset } => Some(output_offset),
+        _ => None,
+    });
+    assert_eq!(offsets.collect::<Vec<_>>(), ["First.".len() as u64]);
+    assert_eq!(it.pushed.load(Ordering::Relaxed), 1);
+}
+
+/// Counterexample 12.
+#[tokio::test]
+async fn a_worker_that_has_not_heard_of_the_cancellation_starts_no_tool() {
+    let it = Schedule::of(push_and_text()).await;
+    let worker = it.worker("1");
+    let gate = Gate::new();
+    it.fault("1", "TransactWriteItems", "#call#", Fault::Hold(gate.clone()));
+    tokio::join!(it.world.deliver(&worker), async {
+        gate.reached().await;
+        it.cancel().await;
+        gate.open();
+    });
+    let record = it.rests(Status::Cancelled).await;
+    assert!(record.turns.values().all(|turn| turn.calls.is_empty()));
+    assert_eq!(it.pushed.load(Ordering::Relaxed), 0);
+}
