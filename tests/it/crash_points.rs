@@ -454,6 +454,7 @@ macro_rules! at_every_request {
                 $n += 1;
             }
             assert!($n > $scenario.n_requests, "only {} requests: {}", $n, $scenario.text);
+            println!("{:?}: {} points tried, all survived", $scenario.text, $n - 1);
         }
     };
 }
