@@ -55,11 +55,8 @@ pub async fn start(args: &ServeArgs) -> anyhow::Result<System> {
     let fallback = if demo.is_some() { Some(DEMO.to_owned()) } else { openrouter.then(|| OPENROUTER_MODEL.to_owned()) };
     let default_model = args.default_model.clone().or(fallback);
     let data = args.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
-    let model = format!(
-        "{} at {}",
-        default_model.as_deref().unwrap_or("named by each job"),
-        if demo.is_some() { "this process" } else { url.as_str() }
-    );
+    let named = default_model.as_deref().unwrap_or("named by each job");
+    let model = if demo.is_some() { format!("{named} (built in)") } else { format!("{named} at {url}") };
     let mut options = Options {
         data: Some(data.clone()),
         port: args.port.unwrap_or(DEFAULT_PORT),
@@ -124,11 +121,14 @@ impl System {
             1 => writeln!(out, "\n1 unfinished turn of an earlier run goes on.")?,
             n => writeln!(out, "\n{n} unfinished turns of an earlier run go on.")?,
         }
+        // Whoever came by `cargo run` has no `nightshift` in their path.
+        let by_cargo = startup::env::optional("CARGO").is_ok_and(|cargo| cargo.is_some());
+        let command = if by_cargo { "cargo run --" } else { "nightshift" };
         writeln!(
             out,
             "\nTry it:\n  curl -s {url}/jobs -H 'content-type: application/json' \\\n    \
              -d '{{\"input\": \"What time is it in Tokyo?\", \"tools\": [\"get_current_time\"]}}'\n\
-             or, in another terminal: nightshift run \"What time is it in Tokyo, and what is 17% of 2,340?\"\n\n\
+             or, in another terminal: {command} run \"What time is it in Tokyo, and what is 17% of 2,340?\"\n\n\
              Ctrl-C stops it; unfinished jobs go on at the next start."
         )?;
         out.flush()
