@@ -1,7 +1,6 @@
 //! Counterexamples of PROTOCOL.md as schedules: requests are held at gates until what must not do harm has happened.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -76,10 +75,7 @@ impl Schedule {
                 settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
                 tools: vec![ToolRef::Registered { name: "push".to_owned() }],
                 limits: JobLimits { deadline_seconds: 3600, ..JobLimits::default() },
-                metadata: BTreeMap::new(),
-                previous_job: None,
-                model_api_key: None,
-                compaction: None,
+                ..JobSpec::default()
             },
             key: None,
             max_at_work: 1,

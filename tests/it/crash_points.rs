@@ -7,7 +7,7 @@
 //! try again.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -16,11 +16,13 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     answer::lane_text,
+    approval::{ApprovalRule, Approvals},
     event::{Event, EventBody},
     id::{JobId, LaneName},
     job::{Asker, Ending, JobSpec, ModelSettings, Status, ToolRef},
+    lane::Lane,
     limits::JobLimits,
-    message::Message,
+    message::{Content, Message},
     replay::Replay,
     tool_call::{Replay as MayReplay, ToolCallStatus},
 };
@@ -30,7 +32,7 @@ use local::{
     emulator::fault::{Answer, Fault, Gate},
 };
 use queue::Line;
-use store::{CreateOutcome, IdempotencyKey, NewJob, Record};
+use store::{AnswerOutcome, CreateOutcome, IdempotencyKey, NewJob, Record};
 use tests::world::{Worker, World};
 use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
 
@@ -40,6 +42,8 @@ struct Scenario {
     script: fn() -> Script,
     /// Whether its owner cancels it after the first turn.
     cancelled: bool,
+    /// Whether `push` needs a person's approval, who says something, too.
+    approved: bool,
     /// The status that it ends with.
     status: Status,
     /// Its text.
@@ -53,6 +57,7 @@ struct Scenario {
 const TEXT_ONLY: Scenario = Scenario {
     script: || Script::new().turn(Turn::pieces(["Nothing ", "to ", "look up."])),
     cancelled: false,
+    approved: false,
     status: Status::Completed,
     text: "Nothing to look up.",
     calls: &[],
@@ -68,6 +73,7 @@ const TOOLS: Scenario = Scenario {
             .turn(Turn::pieces(["The answer ", "is ", "Zoë."]))
     },
     cancelled: false,
+    approved: false,
     status: Status::Completed,
     text: "Looking things up.\n\nAnd once more.\n\nThe answer is Zoë.",
     calls: &["look", "send", "push", "look"],
@@ -81,6 +87,7 @@ const UPSTREAM_FAILS: Scenario = Scenario {
         Script::new().turn(first).turn(Turn::pieces(["Then ", "the ", "end."]).fault(ModelFault::CutAfter(2)))
     },
     cancelled: false,
+    approved: false,
     status: Status::Completed,
     text: "First.\n\nThen the end.",
     calls: &["push"],
@@ -93,11 +100,27 @@ const CANCELLED: Scenario = Scenario {
         Script::new().turn(first).turn(Turn::text("never"))
     },
     cancelled: true,
+    approved: false,
     status: Status::Cancelled,
     text: "First.\n\nnever",
     calls: &["push"],
     n_requests: 20,
 };
+
+const PEOPLE: Scenario = Scenario {
+    script: || {
+        let all = ["look", "push"].map(|tool| Call::new(tool, "{}"));
+        Script::new().turn(Turn::text("May I?").then_calls(all)).turn(Turn::pieces(["Thank ", "you."]))
+    },
+    cancelled: false,
+    approved: true,
+    status: Status::Completed,
+    text: "May I?\n\nThank you.",
+    calls: &["look", "push"],
+    n_requests: 35,
+};
+
+const SCENARIOS: [Scenario; 5] = [PEOPLE, TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED];
 
 /// What the tools have done to the world outside.
 #[derive(Debug, Default)]
@@ -181,7 +204,7 @@ impl Run {
     async fn start(&mut self) -> JobId {
         for n in 0..10 {
             let id = JobId::from_ulid(format!("01JDA7Q3W5T8Z2K4M6N8P0R1S{n}")).unwrap();
-            let new = new_job(id);
+            let new = new_job(id, self.scenario.approved);
             let upkeep = &self.worker.engine.upkeep;
             let created = tokio::select! {
                 biased;
@@ -238,6 +261,10 @@ impl Run {
             while self.deliver(job).await {
                 self.revive();
             }
+            if self.scenario.approved && patiently(self.held_at.as_ref(), speak(&self.world, &self.worker, job)).await {
+                self.revive();
+                continue;
+            }
             if let Some(record) = at_rest(&self.world, job).await {
                 return record;
             }
@@ -262,6 +289,9 @@ impl Run {
         self.world.advance(Duration::from_secs(11));
         for _ in 0..60 {
             while self.world.deliver(&other).await {}
+            if self.scenario.approved && speak(&self.world, &other, job).await {
+                continue;
+            }
             if World::at_rest(&self.world.record(job).await.unwrap()) {
                 break;
             }
@@ -271,6 +301,39 @@ impl Run {
         gate.open();
         delivered.await
     }
+}
+
+/// A person looks, says something and answers what is asked, again and again until it is accepted. Whether there was
+/// something to answer.
+async fn speak(world: &World, worker: &Worker, job: &JobId) -> bool {
+    let record = world.record(job).await.unwrap();
+    let Some(request) = record.inputs.iter().find(|request| request.is_open()) else { return false };
+    let is_told = |lane: &Lane| lane.waits.as_ref().is_some_and(|waits| waits.announced);
+    if record.head.status() != Status::InputRequired || !record.lanes.values().any(is_told) {
+        return false; // nobody knows yet
+    }
+    let upkeep = &worker.engine.upkeep;
+    let now = upkeep.clock.now();
+    let text = Content::Text("Go ahead".to_owned());
+    let said = async {
+        let posted = upkeep.store.post(job, "m1", &text, "ann", &upkeep.clock.fresh_name(), now).await;
+        if posted.is_err() {
+            return;
+        }
+        let answer = request.answer("approve", None, "ann".to_owned(), request.created_at).unwrap();
+        let name = upkeep.clock.fresh_name();
+        if let Ok(AnswerOutcome::Recorded(Some(owed))) =
+            upkeep.store.answer(job, &request.id, &answer, &name, now).await
+        {
+            let _ = upkeep.queue.send(&owed, Line::Continuations, Duration::ZERO).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = worker.process.died() => {}
+        () = said => {}
+    }
+    true
 }
 
 /// The job's record, if nothing is left to do and no message is left.
@@ -292,7 +355,7 @@ async fn patiently<T>(held_at: Option<&Gate>, work: impl Future<Output = T>) -> 
     work.await
 }
 
-fn new_job(id: JobId) -> NewJob {
+fn new_job(id: JobId, approved: bool) -> NewJob {
     NewJob {
         asker: Asker {
             id,
@@ -306,11 +369,9 @@ fn new_job(id: JobId) -> NewJob {
             messages: vec![Message::user("Do everything")],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
             tools: ["look", "send", "push"].map(|name| ToolRef::Registered { name: name.to_owned() }).into(),
-            limits: JobLimits { deadline_seconds: 3600, ..JobLimits::default() },
-            metadata: BTreeMap::new(),
-            previous_job: None,
-            model_api_key: None,
-            compaction: None,
+            limits: JobLimits { deadline_seconds: 3600, input_seconds: 86_400, ..JobLimits::default() },
+            approval: if approved { [("push".to_owned(), ApprovalRule::ALWAYS)].into() } else { Approvals::new() },
+            ..JobSpec::default()
         },
         key: Some(IdempotencyKey { key: "k".to_owned(), fingerprint: "f".to_owned() }),
         max_at_work: 1,
@@ -357,6 +418,9 @@ fn check(scenario: &Scenario, record: &Record, outside: &Outside) {
             other => panic!("{other:?}"),
         }
     }
+    let n_said = events.iter().filter(|event| matches!(event.body, EventBody::MessageAdded { .. })).count();
+    let n_resolved = events.iter().filter(|event| matches!(event.body, EventBody::InputResolved(_))).count();
+    assert_eq!((n_said, n_resolved), if scenario.approved { (1, 1) } else { (0, 0) });
     fenced(events);
 }
 
@@ -377,12 +441,15 @@ fn fenced(events: &[Event]) {
 /// The text and the events that every viewer must end up with are checked; now what is left in the queues and indexes.
 async fn check_nothing_is_left(run: &Run) {
     let told = run.world.events.events();
+    let waits = |event: &serde_json::Value| event["detail-type"] == "Nightshift Job Input Required";
+    assert_eq!(told.iter().any(waits), run.scenario.approved, "{told:?}");
+    let told: Vec<_> = told.into_iter().filter(|event| !waits(event)).collect();
     assert!(!told.is_empty(), "the job's end was not told");
     assert!(told.iter().all(|event| event["detail"] == told[0]["detail"]), "{told:?}");
     let (due, _) = run.world.eyes().due(domain::time::Timestamp::from_millis(i64::MAX), 100).await.unwrap();
     assert_eq!(due, []);
     // Room for another job: the first has left its user's set.
-    let another = new_job(JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1T0").unwrap());
+    let another = new_job(JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1T0").unwrap(), false);
     let another = NewJob { key: None, ..another };
     let created = run.world.eyes().create(another, run.world.clock.now()).await.unwrap();
     assert!(matches!(created, CreateOutcome::Created(_)), "{created:?}");
@@ -448,7 +515,7 @@ async fn nothing_changes(run: &mut Run, job: &JobId, before: &Record) {
 /// requests: how many there are depends a little on how streamed text falls into batches.
 macro_rules! at_every_request {
     (|$scenario:ident, $n:ident| $run:expr) => {
-        for $scenario in [TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED] {
+        for $scenario in SCENARIOS {
             let mut $n = 1;
             while $run.await {
                 $n += 1;
@@ -461,7 +528,7 @@ macro_rules! at_every_request {
 
 #[tokio::test]
 async fn without_a_fault_everything_is_done_once() {
-    for scenario in [TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED] {
+    for scenario in SCENARIOS {
         let mut run = Run::new(scenario).await;
         let (_, record) = run.whole().await;
         let outside = run.outside.lock().unwrap();

@@ -6,6 +6,7 @@ mod counterexamples;
 mod crash_points;
 mod events;
 mod many_events;
+mod people;
 mod reading;
 mod restart;
 mod simulation;

@@ -1,11 +1,10 @@
 //! What the sweeper finds, and what the table says of workers that die again and again. On a clock that is moved by hand.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use domain::{
     id::JobId,
     job::{Asker, FinishReason, JobSpec, ModelSettings, Status},
-    limits::JobLimits,
     message::Message,
 };
 use engine::Clock as _;
@@ -33,12 +32,7 @@ async fn started(world: &World, worker: &Worker, is_lost: bool) -> JobId {
         spec: JobSpec {
             messages: vec![Message::user("Sweep")],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
-            tools: vec![],
-            limits: JobLimits::default(),
-            metadata: BTreeMap::new(),
-            previous_job: None,
-            model_api_key: None,
-            compaction: None,
+            ..JobSpec::default()
         },
         key: None,
         max_at_work: 1,

@@ -58,11 +58,6 @@ pub(crate) async fn stream_token(
     Ok(Json(desk.addresses.issue(&head.id, &user, (desk.now)())))
 }
 
-/// Routes of the contract that this release does not have.
-pub(crate) async fn not_yet(User(_): User) -> ApiError {
-    ApiError::NotImplemented("This route")
-}
-
 impl Desk {
     /// Ends a job, unless it is over, and writes its last event. What else is owed is the sweeper's.
     async fn end(&self, job: &JobId) -> Result<(), ApiError> {
@@ -77,7 +72,7 @@ impl Desk {
     }
 }
 
-/// A name that nothing had before, to sign a terminal event with.
-fn signature() -> Result<WriterId, ApiError> {
+/// A name that nothing had before, to sign an event with.
+pub(crate) fn signature() -> Result<WriterId, ApiError> {
     ulid::Ulid::generate().to_string().parse().map_err(ApiError::internal)
 }

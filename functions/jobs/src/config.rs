@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use api::{address::StreamAddresses, job_view::ToolView, stream_token::StreamTokens};
 use domain::{lane::LeaseTimes, time::Timestamp};
+use queue::ContinuationQueue;
 use startup::env;
 use store::Store;
 
@@ -15,6 +16,10 @@ use crate::Desk;
 pub struct Config {
     /// The table.
     pub table: String,
+    /// The queue of first turns.
+    pub starts_queue: String,
+    /// The queue of all other turns.
+    pub continuations_queue: String,
     /// Where the stream function is.
     pub stream_url: String,
     /// Signs the streams' tokens.
@@ -30,6 +35,8 @@ impl Config {
         let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
         Ok(Self {
             table: env::required("NIGHTSHIFT_TABLE")?,
+            starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
+            continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
             stream_url: env::required("NIGHTSHIFT_STREAM_URL")?,
             tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
         })
@@ -41,6 +48,7 @@ impl Config {
         let tools = tools::builtin::builtin(Arc::new(now));
         Desk {
             store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
+            queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue),
             addresses: StreamAddresses::new(self.stream_url, self.tokens),
             tools: tools.list().map(|tool| ToolView::new(tool.spec(), tool.is_enabled())).collect(),
             now,

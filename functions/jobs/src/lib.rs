@@ -3,6 +3,7 @@
 mod act;
 pub mod config;
 mod parameters;
+mod people;
 mod read;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use domain::{
     job::Head,
     time::Timestamp,
 };
+use queue::ContinuationQueue;
 use store::{Record, Store};
 
 /// What reading jobs and acting on them needs.
@@ -30,6 +32,8 @@ use store::{Record, Store};
 pub struct Desk {
     /// The table.
     pub store: Store,
+    /// The queues, for turns that an answer lets go on.
+    pub queue: ContinuationQueue,
     /// Where streams are.
     pub addresses: StreamAddresses,
     /// The registered tools.
@@ -47,9 +51,8 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::TOOL_CALL, get(read::tool_call))
         .route(paths::CANCEL, post(act::cancel))
         .route(paths::STREAM_TOKEN, post(act::stream_token))
-        .route(paths::MESSAGES, post(act::not_yet))
-        .route(paths::RETRY, post(act::not_yet))
-        .route(paths::INPUT_REQUEST, post(act::not_yet))
+        .route(paths::MESSAGES, post(people::post))
+        .route(paths::INPUT_REQUEST, post(people::answer))
         .route(paths::TOOLS, get(read::tools))
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -86,7 +89,7 @@ impl Desk {
 
     fn view(&self, record: Record) -> JobView {
         let address = self.addresses.issue(&record.head.id, &record.head.user, (self.now)());
-        let details = JobDetails::of(&record.events, record.lanes.values(), record.metadata);
+        let details = JobDetails::of(&record.events, record.lanes.values(), record.inputs, record.metadata);
         JobView::new(&record.head, JobDetails { stream_url: Some(address.stream_url), ..details })
     }
 }

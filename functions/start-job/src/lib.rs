@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod events;
+mod retry;
 
 use std::{sync::Arc, time::Duration};
 
@@ -61,10 +62,11 @@ pub struct Starter {
     pub now: fn() -> Timestamp,
 }
 
-/// `POST /jobs`.
+/// `POST /jobs`, and what starts a job again.
 pub fn router(starter: Starter) -> Router {
     Router::new()
         .route(paths::JOBS, post(start))
+        .route(paths::RETRY, post(retry::retry))
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // More than allowed is read, so that what is too long is answered as such.
@@ -105,9 +107,7 @@ impl Starter {
         {
             return self.answer(known).await;
         }
-        if self.store.switches().await.map_err(unavailable)?.jobs_paused {
-            return Err(ApiError::Unavailable(Unavailable::Paused, None));
-        }
+        self.refuse_when_paused().await?;
         let is_tool = |name: &str| self.tools.iter().any(|tool| tool == name);
         let mut request = read(&is_tool)?;
         if let Some(previous) = request.previous_job.clone() {
@@ -121,7 +121,18 @@ impl Starter {
         let StartJobRequest { mut spec, thread, message, retention_seconds, model_api_key, .. } = request;
         spec.model_api_key = model_api_key.map(|key| self.seal(&key, &id)).transpose()?;
         let asker = Asker { id, user, thread, message, retention_seconds, is_looking };
-        let new = NewJob { asker, spec, key, max_at_work: self.max_at_work };
+        self.create(NewJob { asker, spec, key, max_at_work: self.max_at_work }).await
+    }
+
+    async fn refuse_when_paused(&self) -> Result<(), ApiError> {
+        if self.store.switches().await.map_err(unavailable)?.jobs_paused {
+            return Err(ApiError::Unavailable(Unavailable::Paused, None));
+        }
+        Ok(())
+    }
+
+    /// Records a job, puts its first turn in line, and answers with it.
+    async fn create(&self, new: NewJob) -> Result<(StatusCode, JobView), ApiError> {
         let created = self.store.create(new, (self.now)()).await.map_err(unavailable)?;
         if let CreateOutcome::Created(head) = &created {
             let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
@@ -152,7 +163,7 @@ impl Starter {
             CreateOutcome::Existing(head) => {
                 let record = self.store.with_log(&head.id, true).await.map_err(unavailable)?;
                 let Some(record) = record else { return Err(gone(&head.id)) };
-                let details = JobDetails::of(&record.events, record.lanes.values(), record.metadata);
+                let details = JobDetails::of(&record.events, record.lanes.values(), record.inputs, record.metadata);
                 Ok((StatusCode::OK, self.view(&record.head, details)))
             }
             CreateOutcome::ExistingGone(job) => Err(gone(&job)),
@@ -183,7 +194,7 @@ impl Starter {
             });
         }
         let Some(spec) = &record.spec else { return Ok(vec![]) };
-        Ok(conversation(spec, &record.turns, &LaneName::main(), u32::MAX))
+        Ok(conversation(spec, &record.turns, &record.inbox, &LaneName::main(), u32::MAX, record.head.inbox))
     }
 }
 

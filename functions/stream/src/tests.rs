@@ -55,6 +55,8 @@ fn head(state: State) -> Head {
         retention_seconds: 604_800,
         expires_at: at() + Duration::from_secs(604_800),
         lanes_version: 1,
+        lanes_at_work: 1,
+        paused_ms: 0,
         inbox: 0,
         watched_until: Timestamp::MIN,
         usage: Usage::default(),
@@ -577,7 +579,7 @@ async fn a_connection_ends_thirty_seconds_into_an_input_request() {
     let hub = table.hub();
     let mut first = table.open(&hub, 0);
     assert!(timeout(Duration::from_secs(100), take_frame(&mut first)).await.is_err());
-    table.is(State::InputRequired { since: at(), remaining_ms: 1, until: at() });
+    table.is(State::InputRequired { since: at(), remaining_ms: 1 });
     let asked = Instant::now();
     let second = async {
         sleep(Duration::from_secs(20)).await;

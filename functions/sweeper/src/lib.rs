@@ -12,13 +12,22 @@ use engine::{SweepReport, Upkeep};
 /// When the index cannot be read; the next sweep comes in a minute.
 pub async fn handle(upkeep: &Upkeep, budget: Duration) -> Result<SweepReport, store::Error> {
     let report = upkeep.sweep(budget).await?;
-    let SweepReport { continuations_sent, jobs_expired, jobs_settled, jobs_purged, untouched, failed, has_more } =
-        report;
+    let SweepReport {
+        continuations_sent,
+        pauses_announced,
+        jobs_expired,
+        jobs_settled,
+        jobs_purged,
+        untouched,
+        failed,
+        has_more,
+    } = report;
     if report == SweepReport::default() {
         tracing::debug!("nothing was due");
     } else {
         tracing::info!(
             continuations_sent,
+            pauses_announced,
             jobs_expired,
             jobs_settled,
             jobs_purged,

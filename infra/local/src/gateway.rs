@@ -51,7 +51,8 @@ async fn forward(State(functions): State<Functions>, mut request: Request) -> Re
     };
     request.extensions_mut().insert(claims_for(&user));
     let path = request.uri().path();
-    let function = if path == paths::JOBS && request.method() == Method::POST {
+    let starts = path == paths::JOBS || path.starts_with("/jobs/") && path.ends_with("/retry");
+    let function = if starts && request.method() == Method::POST {
         functions.start_job
     } else if path.starts_with("/jobs/") && path.ends_with("/stream") {
         functions.stream

@@ -262,6 +262,7 @@ fn functions(options: &Options, starter: &Starter, streams: &Streams) -> Functio
         start_job: start_job::router(starter.clone()),
         jobs: jobs::router(jobs::Desk {
             store: starter.store.clone(),
+            queue: starter.queue.clone(),
             addresses: starter.addresses.clone(),
             tools: options.tools.list().map(|tool| ToolView::new(tool.spec(), tool.is_enabled())).collect(),
             now,

@@ -35,6 +35,8 @@ pub enum Missing {
     Job,
     /// A tool call of the job.
     ToolCall,
+    /// A question of the job.
+    InputRequest,
     /// A route.
     Route,
 }
@@ -207,6 +209,7 @@ impl ApiError {
             Self::TokenExpired => ("unauthorized", "token_expired"),
             Self::NotFound(Missing::Job) => ("not_found", "job_not_found"),
             Self::NotFound(Missing::ToolCall) => ("not_found", "tool_call_not_found"),
+            Self::NotFound(Missing::InputRequest) => ("not_found", "input_request_not_found"),
             Self::NotFound(Missing::Route) => ("not_found", "route_not_found"),
             Self::MethodNotAllowed => ("method_not_allowed", "method_not_allowed"),
             Self::Conflict { code, .. } => ("conflict", code),
@@ -246,6 +249,9 @@ impl ApiError {
             }
             Self::NotFound(Missing::ToolCall) => {
                 "The job has no such tool call. GET /jobs/{id} lists its calls in `tool_calls`.".to_owned()
+            }
+            Self::NotFound(Missing::InputRequest) => {
+                "The job has no such input request. GET /jobs/{id} lists them in `input_requests`.".to_owned()
             }
             Self::NotFound(Missing::Route) => {
                 "There is no such route. Check the path against the API's description.".to_owned()

@@ -8,9 +8,9 @@ use domain::{
 };
 use serde::Serialize;
 
-/// The `data` of an event's frame. Reads back as [`domain::event::EventView`].
+/// The `data` of an event's frame.
 ///
-/// Written by a type of its own since a tool call brings its lane and turn with it, and the event's origin would write
+/// Written by a type of its own since a tool call or a question brings its lane and turn with it, and the event's origin would write
 /// both a second time: a reader that is strict about JSON refuses members that come twice.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EventView<'a> {
@@ -32,8 +32,7 @@ pub struct EventView<'a> {
 impl<'a> EventView<'a> {
     /// `event` of `job` as viewers get it.
     pub fn new(job: &'a JobId, event: &'a Event) -> Self {
-        let brings_its_own = event.body.tool_call().is_some();
-        let place = event.origin.as_ref().filter(|_| !brings_its_own);
+        let place = event.origin.as_ref().filter(|_| !event.body.brings_its_place());
         Self {
             body: &event.body,
             job_id: job,
@@ -87,8 +86,11 @@ impl<'a> EventsView<'a> {
 #[cfg(test)]
 pub(crate) mod tests {
     use domain::{
-        event::{JobState, JobSummary, Origin, ToolCallView, ToolErrorView},
-        job::{FailedDuring, FinishReason, JobError, Metrics},
+        event::{Compacted, JobState, JobSummary, Origin, ToolCallView, ToolErrorView},
+        inbox::InboxMessage,
+        input_request::{Action, InputContext, InputKind, InputRequest},
+        job::{CompactionStrategy, FailedDuring, FinishReason, JobError, Metrics},
+        message::Content,
         tool_call::{ToolCallStatus, ToolErrorPhase},
         usage::Usage,
     };
@@ -118,6 +120,10 @@ pub(crate) mod tests {
             name: "look".into(),
             arguments: "{}".into(),
             status,
+            fingerprint: Some("f".into()),
+            attempts: Some(1),
+            outcome: None,
+            edited_arguments: None,
             result: Some("a\r\nb".into()),
             result_truncated: true,
             error: Some(ToolErrorView { phase: Some(ToolErrorPhase::Timeout), message: "slow".into() }),
@@ -126,6 +132,36 @@ pub(crate) mod tests {
             duration_ms: Some(5),
         }
         .into_event()
+    }
+
+    fn question() -> InputRequest {
+        InputRequest {
+            id: "main.2.call0".parse().unwrap(),
+            kind: InputKind::Approval,
+            lane: LaneName::main(),
+            turn: 2,
+            node_id: None,
+            tool_call: None,
+            prompt: "May I?".into(),
+            options: vec![],
+            input_schema: None,
+            context: InputContext::default(),
+            created_at: at(),
+            expires_at: at(),
+            default_action: Action::Reject,
+            default_data: None,
+            answer: None,
+        }
+    }
+
+    fn message() -> InboxMessage {
+        InboxMessage {
+            number: 1,
+            id: "m1".into(),
+            content: Content::Text("And the price?".into()),
+            by: "ann".into(),
+            at: at(),
+        }
     }
 
     fn summary(status: Status) -> EventBody {
@@ -165,6 +201,16 @@ pub(crate) mod tests {
             call(S::Skipped),
             call(S::Unknown),
             EventBody::TurnRestarted { output_offset: 5 },
+            EventBody::InputRequested(Box::new(question())),
+            EventBody::InputResolved(Box::new(question())),
+            EventBody::MessageAdded { message: Box::new(message()) },
+            EventBody::ContextCompacted(Compacted {
+                messages: 5,
+                tokens_before: 9000,
+                strategy: CompactionStrategy::Summarize,
+                error: None,
+            }),
+            EventBody::JobStalled { since: at() },
             EventBody::ModelWaiting { until: at(), code: "rate_limited".into(), message: "wait".into() },
             EventBody::TurnCompleted { model: "m".into(), finish_reason: FinishReason::Stop, usage: Usage::default() },
             summary(Status::Completed),
@@ -174,11 +220,22 @@ pub(crate) mod tests {
         bodies.into_iter().zip(1..).map(|(body, number)| event(number, body)).collect()
     }
 
+    /// What a frame's data says, to a reader that knows the domain's types.
+    #[derive(serde::Deserialize)]
+    struct ReadBack {
+        #[serde(flatten)]
+        body: EventBody,
+        job_id: JobId,
+        at: Timestamp,
+        #[serde(flatten)]
+        origin: Option<Origin>,
+    }
+
     #[test]
     fn every_event_reads_back_as_the_domains_view_of_it() {
         for event in one_of_each() {
             let json = EventView::new(&job(), &event).to_json();
-            let view: domain::event::EventView = serde_json::from_str(&json).unwrap();
+            let view: ReadBack = serde_json::from_str(&json).unwrap();
             assert_eq!(view.body, event.body);
             assert_eq!((view.job_id, view.at, view.origin), (job(), event.at, event.origin));
         }

@@ -2,13 +2,13 @@
 //! wrong at once, each thing by its path. What comes out has been checked and needs no second look.
 
 mod conversation;
-mod members;
 mod tools;
-mod unsupported;
+pub(crate) mod unsupported;
 
 use std::{fmt, ops::RangeInclusive};
 
 use domain::{
+    approval::{ApprovalRule, Approvals},
     id::{JobId, MessageId, ThreadId},
     job::{Compaction, CompactionStrategy, CompactionThreshold, JobSpec, Metadata, ModelSettings, ToolChoice, ToolRef},
     limits::{INPUT_BYTES, JobLimits},
@@ -16,8 +16,11 @@ use domain::{
 };
 use serde_json::Value;
 
-use self::members::{Findings, Members};
-use crate::error::ApiError;
+use crate::{
+    error::ApiError,
+    members::{self, Findings, Members},
+    schema,
+};
 
 /// The longest body, in bytes: the longest input, and room for everything else.
 pub const BODY_BYTES: usize = INPUT_BYTES + 1024 * 1024;
@@ -28,6 +31,8 @@ const MAX_TURNS: RangeInclusive<u32> = 1..=100;
 const MAX_TOOL_CALLS_PER_TURN: RangeInclusive<u32> = 1..=100;
 const TURN_SECONDS: RangeInclusive<u32> = 1..=600;
 const DEADLINE_SECONDS: RangeInclusive<u32> = 1..=86_400;
+/// To thirty days: longer pauses would outlive what a job has stored.
+const INPUT_SECONDS: RangeInclusive<u32> = 1..=2_592_000;
 const QUEUE_SECONDS: RangeInclusive<u32> = 1..=604_800;
 const RETENTION_SECONDS: RangeInclusive<u32> = 3600..=31_536_000;
 const TOKENS: RangeInclusive<u32> = 1..=u32::MAX;
@@ -129,6 +134,7 @@ impl StartJobRequest {
         let settings = settings(&mut body, defaults, tool_choice, findings);
         let limits = limits(body.object("limits", findings), findings);
         let compaction = body.object("compaction", findings).map(|members| compaction(members, findings));
+        let approval = body.object("approval", findings).map(|rules| approvals(rules, findings)).unwrap_or_default();
         let metadata = metadata(body.object("metadata", findings), findings);
         let thread = body.id("thread_id", findings);
         let message = body.id("message_id", findings);
@@ -147,6 +153,8 @@ impl StartJobRequest {
                 metadata,
                 previous_job: previous_job.clone(),
                 model_api_key: None,
+                key_of: None,
+                approval,
                 compaction,
             },
             thread,
@@ -268,11 +276,46 @@ fn limits(members: Option<Members>, findings: &mut Findings) -> JobLimits {
         turn_seconds: read("turn_seconds", TURN_SECONDS, default.turn_seconds),
         deadline_seconds: read("deadline_seconds", DEADLINE_SECONDS, default.deadline_seconds),
         queue_seconds: read("queue_seconds", QUEUE_SECONDS, default.queue_seconds),
+        input_seconds: read("input_seconds", INPUT_SECONDS, default.input_seconds),
         max_total_tokens: members.integer("max_total_tokens", TOKENS, findings).map(u64::from),
         max_cost_usd: members.number("max_cost_usd", 0.0..=1_000_000.0, findings),
     };
     members.finish(findings);
     limits
+}
+
+/// Which calls a person has to approve, by tool.
+fn approvals(rules: Members, findings: &mut Findings) -> Approvals {
+    let mut approvals = Approvals::new();
+    for (tool, rule) in rules.into_pairs() {
+        let path = members::join("approval", &tool);
+        if tool != "*" && !tools::is_name(&tool) {
+            findings.add(path, "A member of `approval` must be the name of a tool, or `*` for all others.");
+            continue;
+        }
+        let rule = match rule {
+            Value::String(word) if word == "never" => ApprovalRule::NEVER,
+            Value::String(word) if word == "always" => ApprovalRule::ALWAYS,
+            Value::Object(schema) => match schema::check(&Value::Object(schema.clone())) {
+                Ok(()) => ApprovalRule::Matching(Value::Object(schema)),
+                Err(why) => {
+                    findings.add(path.clone(), format!("`{path}` is not a JSON schema: {why}."));
+                    continue;
+                }
+            },
+            _ => {
+                findings.add(
+                    path.clone(),
+                    format!(
+                        "`{path}` must be `never`, `always`, or a JSON schema of the arguments that need approval."
+                    ),
+                );
+                continue;
+            }
+        };
+        approvals.insert(tool, rule);
+    }
+    approvals
 }
 
 fn compaction(mut members: Members, findings: &mut Findings) -> Compaction {

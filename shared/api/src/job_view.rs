@@ -3,6 +3,7 @@
 use domain::{
     event::{Event, ToolCallView, cut},
     id::{JobId, LaneName, MessageId, ThreadId, UserId},
+    input_request::InputRequest,
     job::{Ending, FinishReason, Head, JobError, JobKind, Metadata, Metrics, State, Status},
     lane::Lane,
     limits,
@@ -27,6 +28,8 @@ pub struct JobDetails {
     pub last_event: u64,
     /// The job's calls, in order.
     pub tool_calls: Vec<ToolCallView>,
+    /// What it asks, or asked, of people and clients.
+    pub input_requests: Vec<InputRequest>,
     /// The caller's notes.
     pub metadata: Metadata,
     /// Where its events can be followed.
@@ -35,7 +38,12 @@ pub struct JobDetails {
 
 impl JobDetails {
     /// What a job's log and lanes say of it.
-    pub fn of<'a>(events: &[Event], lanes: impl IntoIterator<Item = &'a Lane>, metadata: Metadata) -> Self {
+    pub fn of<'a>(
+        events: &[Event],
+        lanes: impl IntoIterator<Item = &'a Lane>,
+        input_requests: Vec<InputRequest>,
+        metadata: Metadata,
+    ) -> Self {
         let mut replay = Replay::of(events);
         let main = lanes.into_iter().find(|lane| lane.name == LaneName::main());
         Self {
@@ -48,6 +56,7 @@ impl JobDetails {
             attempt: main.map_or(0, |lane| lane.attempt),
             last_event: events.last().map_or(0, |event| event.number),
             tool_calls: replay.lanes.into_values().flat_map(|lane| lane.tool_calls).collect(),
+            input_requests,
             metadata,
             stream_url: None,
         }
@@ -73,8 +82,8 @@ pub struct JobView {
     pub last_event: u64,
     /// Its calls.
     pub tool_calls: Vec<ToolCallView>,
-    /// What it asks of people; always empty in this release.
-    pub input_requests: Vec<Value>,
+    /// What it asks, or asked, of people and clients.
+    pub input_requests: Vec<InputRequest>,
     /// Where its events can be followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_url: Option<String>,
@@ -166,7 +175,7 @@ impl JobView {
             attempt: details.attempt,
             last_event: details.last_event,
             tool_calls: details.tool_calls,
-            input_requests: Vec::new(),
+            input_requests: details.input_requests,
             stream_url: details.stream_url,
             metadata: details.metadata,
         }
@@ -255,6 +264,8 @@ mod tests {
             retention_seconds: 604_800,
             expires_at: at(604_800),
             lanes_version: 1,
+            lanes_at_work: 1,
+            paused_ms: 0,
             inbox: 0,
             watched_until: Timestamp::MIN,
             usage: Usage::default(),
@@ -268,6 +279,9 @@ mod tests {
             lane: LaneName::main(),
             turn: 1,
             index: 0,
+            fingerprint: String::new(),
+            attempts: 0,
+            edited: None,
             started_at: at(2),
             progress: Progress::Finished { outcome: ToolOutcome::Completed(result.into()), at: at(3) },
         }
@@ -281,6 +295,7 @@ mod tests {
             attempt: 1,
             last_event: 57,
             tool_calls: vec![ToolCallView::of(&call("a cat"))],
+            input_requests: vec![],
             metadata: Metadata::from([("k".into(), "v".into())]),
             stream_url: Some("https://x/jobs/y/stream?token=z".into()),
         };
@@ -294,7 +309,7 @@ mod tests {
                 "expires_at": at(604_800), "user_id": "ann", "thread_id": "t1", "message_id": null, "model": "m",
                 "output": "so far", "turn": 3, "attempt": 1, "last_event": 57,
                 "tool_calls": [{"id": "c1", "lane": "main", "turn": 1, "name": "look", "arguments": "{}",
-                    "status": "completed", "result": "a cat", "started_at": at(2), "finished_at": at(3),
+                    "status": "completed", "outcome": "done", "result": "a cat", "started_at": at(2), "finished_at": at(3),
                     "duration_ms": 1000}],
                 "input_requests": [],
                 "usage": {"input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0, "cached_tokens": 0,

@@ -66,6 +66,7 @@ mod tests {
         event::{Origin, ToolCallView},
         id::LaneName,
         limits,
+        message::RequestedCall,
         replay::Replay,
         time::Timestamp,
         tool_call::ToolCallStatus,
@@ -98,22 +99,19 @@ mod tests {
     #[test]
     fn the_largest_event_makes_a_frame_of_bounded_size() {
         // The worst case of JSON: every byte becomes six.
-        let view = ToolCallView {
-            id: "c".repeat(256),
-            lane: LaneName::main(),
-            turn: u32::MAX,
-            node_id: None,
+        let call = RequestedCall {
+            id: "c".repeat(256).parse().unwrap(),
             name: "n".repeat(64),
             arguments: "\u{1}".repeat(limits::ARGUMENTS_BYTES),
+        };
+        let view = ToolCallView {
             status: ToolCallStatus::Completed,
+            edited_arguments: Some("\u{1}".repeat(limits::ARGUMENTS_BYTES)),
             result: Some("\u{1}".repeat(limits::RESULT_VIEW_BYTES)),
             result_truncated: true,
-            error: None,
-            started_at: None,
-            finished_at: None,
-            duration_ms: None,
+            ..ToolCallView::pending(&call, &LaneName::main(), u32::MAX)
         };
-        let largest = (limits::ARGUMENTS_BYTES + limits::RESULT_VIEW_BYTES) * 6 + 2048;
+        let largest = (2 * limits::ARGUMENTS_BYTES + limits::RESULT_VIEW_BYTES) * 6 + 2048;
         assert!(frame(&job(), &event(u64::MAX, view.into_event())).len() <= largest);
         let text = "\u{1}".repeat(MERGED_TEXT_BYTES);
         let delta = event(1, EventBody::OutputDelta { text });

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::{
     id::LaneName,
+    inbox::{InboxMessage, between},
     job::JobSpec,
     limits::{RESULT_BYTES_TO_MODEL, TURN_BYTES_TO_MODEL},
     message::{Content, Message},
@@ -11,12 +12,38 @@ use crate::{
     turn::{Turn, Turns},
 };
 
-/// The conversation of a lane before its turn `next`: what was asked, and what each turn before has added.
-pub fn conversation(spec: &JobSpec, turns: &Turns, lane: &LaneName, next: u32) -> Vec<Message> {
+/// The conversation of a lane before its turn `next`: what was asked, what each turn before has added, and the messages
+/// that came in, the first `known` of them, each before the first turn that knew it.
+pub fn conversation(
+    spec: &JobSpec,
+    turns: &Turns,
+    inbox: &[InboxMessage],
+    lane: &LaneName,
+    next: u32,
+    known: u32,
+) -> Vec<Message> {
+    let mut messages = spec.messages.clone();
+    let mut taken = 0;
+    for turn in before(turns, lane, next) {
+        let knew = turn.answer.as_ref().map_or(taken, |answer| answer.inbox);
+        messages.extend(between(inbox, taken, knew).map(InboxMessage::as_message));
+        taken = taken.max(knew);
+        messages.extend(said(turn));
+    }
+    messages.extend(between(inbox, taken, known).map(InboxMessage::as_message));
+    messages
+}
+
+/// The lane's turns before `next`, in order.
+pub fn before<'a>(turns: &'a Turns, lane: &LaneName, next: u32) -> impl Iterator<Item = &'a Turn> {
     // Never ends before it begins: such a range panics, and a lane at its first turn has none before.
     let before: Range<(LaneName, u32)> = (lane.clone(), 1)..(lane.clone(), next.max(1));
-    let added = turns.range(before).flat_map(|(_, turn)| said(turn));
-    spec.messages.iter().cloned().chain(added).collect()
+    turns.range(before).map(|(_, turn)| turn)
+}
+
+/// How many messages the lane had taken in before its turn `next`.
+pub fn taken_in(turns: &Turns, lane: &LaneName, next: u32) -> u32 {
+    before(turns, lane, next).filter_map(|turn| turn.answer.as_ref()).map(|answer| answer.inbox).max().unwrap_or(0)
 }
 
 /// What one turn adds: the model's answer, and one entry for each call that it asked for, in the answer's order (R111).

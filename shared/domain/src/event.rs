@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{JobId, LaneName, WriterId},
-    job::{FinishReason, JobError, Metrics, Status},
+    id::{LaneName, WriterId},
+    inbox::InboxMessage,
+    input_request::InputRequest,
+    job::{CompactionStrategy, FinishReason, JobError, Metrics, Status},
     limits,
+    message::RequestedCall,
     time::Timestamp,
     tool_call::{Progress, ToolCall, ToolCallStatus, ToolErrorPhase, ToolOutcome},
     usage::Usage,
@@ -119,6 +122,27 @@ pub enum EventBody {
     /// A call was cut off: its outcome is unknown.
     #[serde(rename = "tool_call.unknown")]
     ToolCallUnknown(Box<ToolCallView>),
+    /// An answer is needed.
+    #[serde(rename = "input.requested")]
+    InputRequested(Box<InputRequest>),
+    /// It was given, or the request expired.
+    #[serde(rename = "input.resolved")]
+    InputResolved(Box<InputRequest>),
+    /// A turn took in a message.
+    #[serde(rename = "message.added")]
+    MessageAdded {
+        /// It.
+        message: Box<InboxMessage>,
+    },
+    /// Older messages of the conversation were made one.
+    #[serde(rename = "context.compacted")]
+    ContextCompacted(Compacted),
+    /// Nothing has happened for a while.
+    #[serde(rename = "job.stalled")]
+    JobStalled {
+        /// Since when.
+        since: Timestamp,
+    },
     /// The model's provider asked for patience.
     #[serde(rename = "model.waiting")]
     ModelWaiting {
@@ -129,6 +153,20 @@ pub enum EventBody {
         /// The same for people.
         message: String,
     },
+}
+
+/// How a conversation was shortened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compacted {
+    /// Messages that were made one, or left out.
+    pub messages: u32,
+    /// Tokens that the conversation had, as far as known.
+    pub tokens_before: u64,
+    /// How.
+    pub strategy: CompactionStrategy,
+    /// Why it was not done as asked, when the summary failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// The status that a job changed to.
@@ -177,6 +215,18 @@ pub struct ToolCallView {
     pub arguments: String,
     /// How far it got.
     pub status: ToolCallStatus,
+    /// Of name and arguments: equal for calls that ask for the same thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// How often it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// How it ended, in a word: done, failed, timed_out, denied, skipped, unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// The arguments that a person put in place of the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited_arguments: Option<String>,
     /// Its result, to [`limits::RESULT_VIEW_BYTES`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
@@ -217,6 +267,29 @@ pub fn cut(text: &str, longest: usize) -> (String, bool) {
 }
 
 impl ToolCallView {
+    /// A call that was seen in an answer, and nothing was done about yet.
+    pub fn pending(call: &RequestedCall, lane: &LaneName, turn: u32) -> Self {
+        Self {
+            id: call.id.to_string(),
+            lane: lane.clone(),
+            turn,
+            node_id: None,
+            name: call.name.clone(),
+            arguments: call.arguments.clone(),
+            status: ToolCallStatus::Pending,
+            fingerprint: None,
+            attempts: None,
+            outcome: None,
+            edited_arguments: None,
+            result: None,
+            result_truncated: false,
+            error: None,
+            started_at: None,
+            finished_at: None,
+            duration_ms: None,
+        }
+    }
+
     /// A call as viewers see it; its result cut to [`limits::RESULT_VIEW_BYTES`].
     pub fn of(call: &ToolCall) -> Self {
         let (mut result, mut result_truncated, mut error) = (None, false, None);
@@ -228,10 +301,7 @@ impl ToolCallView {
             Some(ToolOutcome::Error(failure)) => {
                 error = Some(ToolErrorView { phase: Some(failure.phase), message: failure.message.clone() });
             }
-            Some(ToolOutcome::Skipped(reason)) => error = Some(ToolErrorView { phase: None, message: reason.clone() }),
-            Some(ToolOutcome::Unknown) => {
-                error = Some(ToolErrorView { phase: None, message: crate::tool_call::OUTCOME_UNKNOWN.to_owned() });
-            }
+            Some(outcome) => error = outcome.message().map(|message| ToolErrorView { phase: None, message }),
             None => {}
         }
         let finished_at = match &call.progress {
@@ -239,19 +309,18 @@ impl ToolCallView {
             Progress::Started { .. } => None,
         };
         Self {
-            id: call.request.id.to_string(),
-            lane: call.lane.clone(),
-            turn: call.turn,
-            node_id: None,
-            name: call.request.name.clone(),
-            arguments: call.request.arguments.clone(),
             status: call.status(),
+            fingerprint: Some(call.fingerprint.clone()).filter(|fingerprint| !fingerprint.is_empty()),
+            attempts: Some(call.attempts).filter(|attempts| *attempts > 0),
+            outcome: call.outcome().map(|outcome| outcome.word().to_owned()),
+            edited_arguments: call.edited.clone(),
             result,
             result_truncated,
             error,
             started_at: Some(call.started_at),
             finished_at,
             duration_ms: call.duration().map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+            ..Self::pending(&call.request, &call.lane, call.turn)
         }
     }
 
@@ -302,8 +371,18 @@ impl EventBody {
             Self::ToolCallError(_) => "tool_call.error",
             Self::ToolCallSkipped(_) => "tool_call.skipped",
             Self::ToolCallUnknown(_) => "tool_call.unknown",
+            Self::InputRequested(_) => "input.requested",
+            Self::InputResolved(_) => "input.resolved",
+            Self::MessageAdded { .. } => "message.added",
+            Self::ContextCompacted(_) => "context.compacted",
+            Self::JobStalled { .. } => "job.stalled",
             Self::ModelWaiting { .. } => "model.waiting",
         }
+    }
+
+    /// Whether it brings lane and turn with it, as calls and questions do.
+    pub fn brings_its_place(&self) -> bool {
+        self.tool_call().is_some() || matches!(self, Self::InputRequested(_) | Self::InputResolved(_))
     }
 
     /// Whether it is a job's last event.
@@ -323,19 +402,4 @@ impl EventBody {
             _ => None,
         }
     }
-}
-
-/// An event as it is shown and sent: its body with its job, time and origin.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EventView {
-    /// What happened.
-    #[serde(flatten)]
-    pub body: EventBody,
-    /// To which job.
-    pub job_id: JobId,
-    /// When.
-    pub at: Timestamp,
-    /// In which lane, turn and attempt.
-    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
 }

@@ -101,6 +101,10 @@ id!(
     ToolCallId, "tool call id", "it has 1 to 256 bytes and no control characters", |text| printable(text, 256)
 );
 id!(
+    /// A question to a person or a client, unique in its job.
+    InputRequestId, "input request id", "it has 1 to 240 bytes: letters, digits, `_`, `-`, `.` and `:`", |text| plain(text, 240)
+);
+id!(
     /// What distinguishes one invocation of a worker from every other: leases and log entries are held in this name.
     WriterId, "writer id", "it has 1 to 64 bytes: letters, digits, `_`, `-`, `.` and `:`", |text| plain(text, 64)
 );
@@ -109,6 +113,14 @@ impl LaneName {
     /// The one lane of a chat job.
     pub fn main() -> Self {
         Self("main".to_owned())
+    }
+}
+
+impl InputRequestId {
+    /// The id of a turn's question: `about` tells a turn's questions apart, in at most 20 letters and digits. The same
+    /// again when a turn that was cut off asks again.
+    pub fn of(lane: &LaneName, turn: u32, about: &str) -> Self {
+        Self(format!("{lane}.{turn}.{about}"))
     }
 }
 

@@ -216,8 +216,6 @@ pub enum State {
         since: Timestamp,
         /// Milliseconds of progress that are left to it.
         remaining_ms: u64,
-        /// When the earliest request expires.
-        until: Timestamp,
     },
     /// Over.
     Finished {
@@ -282,6 +280,12 @@ pub struct Head {
     pub expires_at: Timestamp,
     /// Rises whenever lanes are added: whoever ends the job must have seen them all.
     pub lanes_version: u32,
+    /// Open lanes that do not wait for an answer. With the last of them the deadline's clock stops.
+    #[serde(default = "one")]
+    pub lanes_at_work: u32,
+    /// Milliseconds that it has waited for answers, this pause left out.
+    #[serde(default)]
+    pub paused_ms: u64,
     /// Messages accepted for it while it ran.
     pub inbox: u32,
     /// Until when somebody is known to watch.
@@ -290,6 +294,11 @@ pub struct Head {
     pub usage: Usage,
     /// Counts and times; complete once it is over.
     pub metrics: Metrics,
+}
+
+/// Heads of the first release, whose jobs had one lane, do not say so.
+fn one() -> u32 {
+    1
 }
 
 impl Head {
@@ -335,8 +344,10 @@ impl Head {
     /// When the sweeper should look at it, if ever: `margin` after something should have been done.
     pub fn due_at(&self, margin: Duration) -> Option<Timestamp> {
         match &self.state {
-            State::Queued { until } | State::InputRequired { until, .. } => Some(*until),
+            State::Queued { until } => Some(*until),
             State::Running { deadline_at } => Some(*deadline_at),
+            // Its lanes say when.
+            State::InputRequired { .. } => None,
             State::Finished { at, owed, .. } => owed.any().then(|| *at + margin),
         }
     }

@@ -62,6 +62,20 @@ pub struct Lane {
     pub due_at: Option<Timestamp>,
     /// Bytes of this lane's text that are durable: committed turns and, in the tools phase, this turn's answer.
     pub output_bytes: u64,
+    /// What it waits for before its turn can go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
+}
+
+/// A lane's pause: nobody works on it until its questions are answered, or the first of them expires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// Questions that have no answer yet.
+    pub pending: u32,
+    /// When the first of them expires.
+    pub until: Timestamp,
+    /// Whether the event bus was told.
+    pub announced: bool,
 }
 
 /// The two facts that fence a turn's writes.
@@ -141,12 +155,18 @@ impl Lane {
             lease: None,
             due_at: Some(due_at),
             output_bytes: 0,
+            waits: None,
         }
     }
 
     /// Whether somebody may be at work on it.
     pub fn is_leased(&self, now: Timestamp) -> bool {
         self.lease.as_ref().is_some_and(|lease| lease.expires_at > now)
+    }
+
+    /// Whether it waits for an answer that may still come.
+    pub fn is_waiting(&self, now: Timestamp) -> bool {
+        self.waits.as_ref().is_some_and(|waits| waits.until > now)
     }
 
     /// Whether `owner` holds it in this epoch. Says nothing about the time: a fence, not a clock, decides.
@@ -162,7 +182,7 @@ impl Lane {
 
     /// What a worker called `me`, with a message for `turn`, may do. `again`: the message was delivered before.
     pub fn take(&self, turn: u32, again: bool, me: &WriterId, now: Timestamp, times: &LeaseTimes) -> Take {
-        if !self.open || self.turn != turn || self.is_leased(now) {
+        if !self.open || self.turn != turn || self.is_leased(now) || self.is_waiting(now) {
             return Take::Dispose(self.dispose(turn, again, now));
         }
         let taken_over = self.lease.is_some();
@@ -174,6 +194,7 @@ impl Lane {
             tries: self.tries + 1,
             recoveries: self.recoveries + u32::from(taken_over),
             sweeps: 0,
+            waits: None,
             due_at: Some(expires_at + times.margin),
             ..self.clone()
         })
@@ -193,6 +214,9 @@ impl Lane {
             } else {
                 Disposition::Drop
             };
+        }
+        if self.is_waiting(now) {
+            return Disposition::Drop; // the last answer, or the sweeper, asks for the turn again
         }
         let left = self.lease.as_ref().map_or(Duration::ZERO, |lease| lease.expires_at.since(now));
         Disposition::ComeBack(left)
@@ -241,9 +265,42 @@ impl Lane {
         }
     }
 
+    /// The turn waits for the answers to so many questions, of which the first expires at `until`. Nothing is at work on
+    /// it meanwhile; the due time is for telling the event bus.
+    pub fn paused(&self, pending: u32, until: Timestamp, now: Timestamp, times: &LeaseTimes) -> Self {
+        Self {
+            epoch: self.epoch + 1,
+            tries: 0,
+            backoffs: 0,
+            sweeps: 0,
+            lease: None,
+            waits: Some(Waits { pending, until, announced: false }),
+            due_at: Some((now + times.margin).min(until)),
+            ..self.clone()
+        }
+    }
+
+    /// The event bus knows that it waits: nothing is due until the first question expires.
+    pub fn announced(&self) -> Option<Self> {
+        let waits = self.waits.clone().filter(|waits| !waits.announced)?;
+        let due_at = Some(waits.until);
+        Some(Self { waits: Some(Waits { announced: true, ..waits }), due_at, sweeps: 0, ..self.clone() })
+    }
+
+    /// One of its questions was answered; with the last of them its turn is owed again. `None` when it waits for none.
+    pub fn answered(&self, now: Timestamp, times: &LeaseTimes) -> Option<Self> {
+        let waits = self.waits.clone().filter(|_| self.open)?;
+        let pending = waits.pending.saturating_sub(1);
+        Some(if pending == 0 {
+            Self { waits: None, due_at: Some(now + times.margin), sweeps: 0, ..self.clone() }
+        } else {
+            Self { waits: Some(Waits { pending, ..waits }), ..self.clone() }
+        })
+    }
+
     /// No work is left in it, or none is wanted any more.
     pub fn closed(&self) -> Self {
-        Self { open: false, epoch: self.epoch + 1, lease: None, due_at: None, ..self.clone() }
+        Self { open: false, epoch: self.epoch + 1, lease: None, waits: None, due_at: None, ..self.clone() }
     }
 
     /// What the sweeper does when it finds this lane in the due index: push the due time, longer each time (a backlog
@@ -252,7 +309,7 @@ impl Lane {
         self.due_at.filter(|due| self.open && *due <= now)?;
         let push = FIRST_PUSH.saturating_mul(1 << self.sweeps.min(10)).min(LONGEST_PUSH);
         let lane = Self { due_at: Some(now + push), sweeps: self.sweeps + 1, ..self.clone() };
-        Some(Swept { lane, ask: !self.is_leased(now) })
+        Some(Swept { lane, ask: !self.is_leased(now) && !self.is_waiting(now) })
     }
 }
 

@@ -1,17 +1,22 @@
 //! What a job is. Pure: no IO, no clock, no randomness, no async, nothing of AWS; every rule of the protocol that can be
 //! decided from data is decided here, so that it can be tested by the million.
 //!
-//! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`] and [`answer`], what is said and done;
+//! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`] and [`answer`], what is said and done; [`inbox`],
+//! [`input_request`], [`approval`] and [`budget`], where people come in;
 //! [`lane`] and [`job`], where the rules are; [`turn`], what turns add up to; [`conversation`], what the model
 //! is told; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`],
 //! [`sealed`] and [`limits`].
 
 pub mod answer;
+pub mod approval;
+pub mod budget;
 pub mod canonical;
 pub mod continuation;
 pub mod conversation;
 pub mod event;
 pub mod id;
+pub mod inbox;
+pub mod input_request;
 pub mod job;
 pub mod lane;
 pub mod limits;

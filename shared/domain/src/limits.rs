@@ -27,6 +27,8 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The failure text of a job whose model asks for tools in more turns than it may (R48).
 pub const TOOL_LIMIT_TEXT: &str = "Tool execution limit exceeded";
+/// The same call so often in a row is answered with a hint instead of being run.
+pub const REPEATED_CALLS: usize = 3;
 /// The failure text of a job whose model asks for more calls in a turn than it may (R49).
 pub const CALL_LIMIT_TEXT: &str = "Too many concurrent tool calls";
 
@@ -43,12 +45,20 @@ pub struct JobLimits {
     pub deadline_seconds: u32,
     /// Seconds that the job may wait for its first turn.
     pub queue_seconds: u32,
+    /// Seconds that a question of the job waits for an answer, unless it says otherwise.
+    #[serde(default = "input_seconds")]
+    pub input_seconds: u32,
     /// Tokens after which the job pauses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_total_tokens: Option<u64>,
     /// US dollars after which the job pauses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cost_usd: Option<f64>,
+}
+
+/// Fifteen minutes: long enough to be found on a phone.
+fn input_seconds() -> u32 {
+    900
 }
 
 impl Default for JobLimits {
@@ -59,6 +69,7 @@ impl Default for JobLimits {
             turn_seconds: 120,
             deadline_seconds: 300,
             queue_seconds: 3600,
+            input_seconds: input_seconds(),
             max_total_tokens: None,
             max_cost_usd: None,
         }
@@ -74,6 +85,11 @@ impl JobLimits {
     /// Time of progress that the job may take.
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(self.deadline_seconds.into())
+    }
+
+    /// Time that a question may wait.
+    pub fn input(&self) -> Duration {
+        Duration::from_secs(self.input_seconds.into())
     }
 
     /// Time that the job may wait in line.

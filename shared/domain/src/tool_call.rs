@@ -91,6 +91,8 @@ pub enum ToolOutcome {
     Error(ToolCallError),
     /// It was not run, for this reason.
     Skipped(String),
+    /// A person refused it, with this reason if one was given.
+    Denied(Option<String>),
     /// It was cut off: nobody knows whether it happened.
     Unknown,
 }
@@ -105,8 +107,32 @@ impl ToolOutcome {
         match self {
             Self::Completed(_) => ToolCallStatus::Completed,
             Self::Error(_) => ToolCallStatus::Error,
-            Self::Skipped(_) => ToolCallStatus::Skipped,
+            Self::Skipped(_) | Self::Denied(_) => ToolCallStatus::Skipped,
             Self::Unknown => ToolCallStatus::Unknown,
+        }
+    }
+
+    /// In a word, for the ledger.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Completed(_) => "done",
+            Self::Error(error) if error.phase == ToolErrorPhase::Timeout => "timed_out",
+            Self::Error(_) => "failed",
+            Self::Skipped(_) => "skipped",
+            Self::Denied(_) => "denied",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Why there is no result, in a sentence.
+    pub fn message(&self) -> Option<String> {
+        match self {
+            Self::Completed(_) => None,
+            Self::Error(error) => Some(error.message.clone()),
+            Self::Skipped(reason) => Some(reason.clone()),
+            Self::Denied(Some(reason)) => Some(format!("A person refused this call: {reason}")),
+            Self::Denied(None) => Some("A person refused this call.".to_owned()),
+            Self::Unknown => Some(OUTCOME_UNKNOWN.to_owned()),
         }
     }
 
@@ -118,6 +144,7 @@ impl ToolOutcome {
                 serde_json::json!({"error": {"phase": error.phase, "message": error.message}}).to_string()
             }
             Self::Skipped(reason) => serde_json::json!({"error": {"phase": "skipped", "message": reason}}).to_string(),
+            Self::Denied(_) => serde_json::json!({"error": {"phase": "denied", "message": self.message()}}).to_string(),
             Self::Unknown => serde_json::json!({"error": {"phase": "unknown", "message": OUTCOME_UNKNOWN}}).to_string(),
         }
     }
@@ -152,6 +179,15 @@ pub struct ToolCall {
     pub turn: u32,
     /// Its place among the turn's calls, from 0.
     pub index: u32,
+    /// Of the tool's name and the arguments: equal for calls that ask for the same thing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+    /// How often it was started: 0 when it never ran.
+    #[serde(default)]
+    pub attempts: u32,
+    /// The arguments that a person put in place of the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<String>,
     /// When it was started (first started, when it was run again).
     pub started_at: Timestamp,
     /// How far it got.
@@ -173,6 +209,11 @@ impl ToolCall {
             Progress::Started { .. } => None,
             Progress::Finished { outcome, .. } => Some(outcome),
         }
+    }
+
+    /// The arguments that it runs with.
+    pub fn arguments(&self) -> &str {
+        self.edited.as_deref().unwrap_or(&self.request.arguments)
     }
 
     /// From start to end; `None` while it runs.

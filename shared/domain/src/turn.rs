@@ -63,8 +63,28 @@ pub fn totals<'a>(
         at_work += millis(turn.tool_span());
     }
     let life = millis(now.since(head.started_at.unwrap_or(now)));
-    metrics.overhead_ms = life.saturating_sub(at_work);
+    metrics.overhead_ms = life.saturating_sub(at_work + head.paused_ms);
     (usage, metrics)
+}
+
+/// How often the lane asked for the very same call in a row, right before the call at `index` of its turn `turn`: calls
+/// in the order of the answers, by their fingerprints.
+pub fn repetitions(turns: &Turns, lane: &LaneName, turn: u32, fingerprints: &[String], index: usize) -> usize {
+    let Some(this) = fingerprints.get(index) else { return 0 };
+    let earlier = turns
+        .range((lane.clone(), 1)..(lane.clone(), turn.max(1)))
+        .flat_map(|(_, turn)| turn.calls.values().map(|call| &call.fingerprint));
+    let in_order: Vec<&String> = earlier.chain(&fingerprints[..index]).collect();
+    in_order.into_iter().rev().take_while(|fingerprint| *fingerprint == this).count()
+}
+
+/// Tokens and money that the job's turns have used so far.
+pub fn used(turns: &Turns) -> Usage {
+    let mut usage = Usage::default();
+    for answer in turns.values().filter_map(|turn| turn.answer.as_ref()) {
+        usage += answer.usage;
+    }
+    usage
 }
 
 fn millis(span: Duration) -> u64 {

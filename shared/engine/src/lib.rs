@@ -24,6 +24,7 @@ mod emit;
 mod engine;
 mod keeper;
 mod model_call;
+mod questions;
 mod tool_calls;
 mod turn;
 mod upkeep;

@@ -64,7 +64,10 @@ impl Engine {
     /// The caller's own key, if one came with the job.
     fn key_of(&self, asked: &Asked<'_>) -> Result<Option<Secret>, ModelFailure> {
         let Some(sealed) = &asked.spec.model_api_key else { return Ok(None) };
-        let opened = self.sealing.as_ref().and_then(|sealing| sealing.open(sealed, asked.job).ok());
+        let opened = self
+            .sealing
+            .as_ref()
+            .and_then(|sealing| sealing.open(sealed, asked.spec.key_of.as_ref().unwrap_or(asked.job)).ok());
         opened.map(|key| Some(Secret::new(key))).ok_or(ModelFailure::Key)
     }
 

@@ -1,23 +1,33 @@
-//! The tool calls of a turn: side by side, each recorded before it runs and after (PROTOCOL: `run_call`).
+//! The tool calls of a turn: side by side, each recorded before it runs and after (PROTOCOL: `run_call`); those that a
+//! person has to approve, or only the caller can run, wait without anybody at work.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use domain::{
     answer::Answer,
-    event::{ToolCallView, ToolErrorView},
-    job::ToolRef,
+    approval::{ApprovalRule, ApprovalWord, rule_for},
+    event::ToolCallView,
+    input_request::{Action, InputAnswer, InputRequest, NOBODY},
+    job::{JobSpec, ToolRef},
+    limits::REPEATED_CALLS,
     message::RequestedCall,
     time::Timestamp,
-    tool_call::{Progress, Recovery, ToolCall, ToolCallStatus, ToolOutcome, ToolSpec, recovery},
+    tool_call::{Progress, Recovery, ToolCall, ToolCallError, ToolErrorPhase, ToolOutcome, ToolSpec, recovery},
+    turn::repetitions,
 };
 use futures_util::future::try_join_all;
-use store::{FinishOutcome, Held, StartOutcome};
+use serde_json::Value;
+use store::{FinishOutcome, Held, Record, StartOutcome};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tools::{ClientTool, Ending, ToolContext, ToolRegistry};
+use tools::{ClientTool, Ending, ToolContext, ToolRegistry, fingerprint::fingerprint};
 
 use crate::{
     emit::Emitter,
+    questions::{Draft, Question},
     turn::{Broken, Turn},
 };
 
@@ -25,19 +35,25 @@ use crate::{
 pub(crate) struct JobTools {
     registry: ToolRegistry,
     allowed: Vec<String>,
+    /// Those that the job's caller runs while the job waits.
+    clients: BTreeSet<String>,
 }
 
 impl JobTools {
     pub(crate) fn new(registered: &ToolRegistry, wanted: &[ToolRef]) -> Self {
         let mut registry = registered.clone();
+        let mut clients = BTreeSet::new();
         for tool in wanted {
-            if let ToolRef::Client { spec } = tool
-                && let Err(error) = registry.register(ClientTool::new(spec.clone()))
-            {
-                tracing::warn!(tool.name = spec.name, error = &error as &dyn std::error::Error, "client tool left out");
+            if let ToolRef::Client { spec, waits } = tool {
+                if let Err(error) = registry.register(ClientTool::new(spec.clone())) {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(tool.name = spec.name, error, "client tool left out");
+                } else if *waits {
+                    clients.insert(spec.name.clone());
+                }
             }
         }
-        Self { registry, allowed: wanted.iter().map(|tool| tool.name().to_owned()).collect() }
+        Self { registry, allowed: wanted.iter().map(|tool| tool.name().to_owned()).collect(), clients }
     }
 
     /// Their definitions, in the order in which the job names them.
@@ -52,47 +68,54 @@ impl JobTools {
     }
 }
 
+/// What a turn's calls are run with.
+pub(crate) struct Asking<'a> {
+    pub(crate) tools: &'a JobTools,
+    pub(crate) spec: &'a JobSpec,
+    pub(crate) record: &'a Record,
+    pub(crate) answer: &'a Answer,
+    pub(crate) until: Instant,
+}
+
+/// How a turn's calls stand.
+pub(crate) enum Calls {
+    /// All of them ended.
+    Ended(BTreeMap<u32, ToolCall>),
+    /// All ended that could; the others wait for these, of which those marked are still to be asked.
+    Wait(Vec<(InputRequest, bool)>),
+    /// The lease was lost.
+    LeaseLost,
+}
+
 impl Turn<'_> {
-    /// Runs the calls of an answer that have not ended yet. `None`: the lease was lost.
-    pub(crate) async fn run_calls(
-        &self,
-        held: &Held,
-        emitter: &Emitter,
-        tools: &JobTools,
-        answer: &Answer,
-        known: Option<&BTreeMap<u32, ToolCall>>,
-        until: Instant,
-    ) -> Result<Option<BTreeMap<u32, ToolCall>>, Broken> {
-        for request in &answer.calls {
-            emitter.event(pending(held, request).into_event()).await;
+    /// Runs the calls of an answer that have not ended yet.
+    pub(crate) async fn run_calls(&self, held: &Held, emitter: &Emitter, asking: &Asking<'_>) -> Result<Calls, Broken> {
+        let requests = &asking.answer.calls;
+        for request in requests {
+            let view = ToolCallView::pending(request, &held.fence.lane, held.lane().turn);
+            emitter.event(view.into_event()).await;
         }
+        let of_turn = (held.fence.lane.clone(), held.lane().turn);
+        let known = asking.record.turns.get(&of_turn).map(|turn| &turn.calls);
+        let fingerprints: Vec<String> = requests.iter().map(|call| fingerprint(&call.name, &call.arguments)).collect();
         // Dropped with the turn: whatever a tool has spawned is told to stop.
         let cancel = CancellationToken::new();
         let _stop_when_dropped = cancel.clone().drop_guard();
-        let calls = (0..).zip(&answer.calls).map(|(index, request)| {
-            let call = Call { turn: self, held, emitter, tools, cancel: &cancel, until, index, request };
+        let calls = (0..).zip(requests).zip(&fingerprints).map(|((index, request), fingerprint)| {
+            let repeated = repetitions(&asking.record.turns, &of_turn.0, of_turn.1, &fingerprints, index as usize);
+            let call =
+                Call { turn: self, held, emitter, asking, cancel: &cancel, index, request, fingerprint, repeated };
             call.run(known.and_then(|known| known.get(&index)))
         });
-        let ended = try_join_all(calls).await?;
-        Ok(ended.into_iter().map(|call| call.map(|call| (call.index, call))).collect())
-    }
-}
-
-fn pending(held: &Held, request: &RequestedCall) -> ToolCallView {
-    ToolCallView {
-        id: request.id.to_string(),
-        lane: held.fence.lane.clone(),
-        turn: held.lane().turn,
-        node_id: None,
-        name: request.name.clone(),
-        arguments: request.arguments.clone(),
-        status: ToolCallStatus::Pending,
-        result: None,
-        result_truncated: false,
-        error: None::<ToolErrorView>,
-        started_at: None,
-        finished_at: None,
-        duration_ms: None,
+        let (mut ended, mut open) = (BTreeMap::new(), Vec::new());
+        for outcome in try_join_all(calls).await? {
+            match outcome {
+                CallEnd::Ended(call) => drop(ended.insert(call.index, *call)),
+                CallEnd::Waits(request, new) => open.push((*request, new)),
+                CallEnd::LeaseLost => return Ok(Calls::LeaseLost),
+            }
+        }
+        Ok(if open.is_empty() { Calls::Ended(ended) } else { Calls::Wait(open) })
     }
 }
 
@@ -101,34 +124,131 @@ struct Call<'a> {
     turn: &'a Turn<'a>,
     held: &'a Held,
     emitter: &'a Emitter,
-    tools: &'a JobTools,
+    asking: &'a Asking<'a>,
     cancel: &'a CancellationToken,
-    until: Instant,
     index: u32,
     request: &'a RequestedCall,
+    fingerprint: &'a str,
+    /// How often the same call was made right before.
+    repeated: usize,
+}
+
+/// How a call came out for now.
+enum CallEnd {
+    Ended(Box<ToolCall>),
+    /// It waits for this answer; the mark says that it is still to be asked for.
+    Waits(Box<InputRequest>, bool),
+    LeaseLost,
+}
+
+/// What is to be done with a call that has no record.
+enum Gate {
+    /// Run it, with these arguments instead of the model's if there are any.
+    Run(Option<String>),
+    /// It ends so, without having run.
+    Ends(ToolOutcome),
+    Waits(Box<InputRequest>, bool),
+    LeaseLost,
 }
 
 impl Call<'_> {
-    /// The call, ended; `None` when the lease was lost.
-    async fn run(self, known: Option<&ToolCall>) -> Result<Option<ToolCall>, Broken> {
-        let replay = self.tools.registry.replay(&self.request.name);
+    async fn run(self, known: Option<&ToolCall>) -> Result<CallEnd, Broken> {
+        let replay = self.asking.tools.registry.replay(&self.request.name);
         let ended = match (recovery(known, replay, &self.held.fence.owner), known) {
             (Recovery::Use, Some(known)) => Some(known.clone()),
             (Recovery::MarkUnknown, Some(known)) => self.mark_unknown(known).await?,
-            (Recovery::TakeOver, Some(known)) => self.start(known.started_at, Some(known)).await?,
-            (_, _) => match self.tools.registry.check(&self.request.name, &self.request.arguments, &self.tools.allowed)
-            {
-                Ok(_) => self.start(self.now(), None).await?,
-                Err(outcome) => self.settle_unrun(outcome).await?,
+            (Recovery::TakeOver, Some(known)) => self.start(known.clone(), Some(known)).await?,
+            (_, _) => match self.gate().await? {
+                Gate::Run(edited) => {
+                    let started = Progress::Started { by: self.held.fence.owner.clone() };
+                    self.start(ToolCall { edited, ..self.call(self.now(), started) }, None).await?
+                }
+                Gate::Ends(outcome) => self.settle_unrun(outcome).await?,
+                Gate::Waits(request, new) => return Ok(CallEnd::Waits(request, new)),
+                Gate::LeaseLost => None,
             },
         };
-        if let Some(call) = &ended {
-            self.emitter.event(ToolCallView::of(call).into_event()).await;
-        }
-        Ok(ended)
+        let Some(call) = ended else { return Ok(CallEnd::LeaseLost) };
+        self.emitter.event(ToolCallView::of(&call).into_event()).await;
+        Ok(CallEnd::Ended(Box::new(call)))
     }
 
-    /// Records a call that cannot be run: no such tool, not the job's, not ours to run, or invalid arguments.
+    /// Whether the call may run: its tool and arguments, its repetitions, and what a person or its caller says.
+    async fn gate(&self) -> Result<Gate, Broken> {
+        let (tools, name) = (self.asking.tools, &self.request.name);
+        let is_clients = tools.clients.contains(name);
+        match tools.registry.check(name, &self.request.arguments, &tools.allowed) {
+            Err(ToolOutcome::Skipped(_)) if is_clients => {}
+            Err(outcome) => return Ok(Gate::Ends(outcome)),
+            Ok(_) => {}
+        }
+        if self.repeated + 1 >= REPEATED_CALLS {
+            return Ok(Gate::Ends(ToolOutcome::Skipped(repeated_text(name, self.repeated + 1))));
+        }
+        if is_clients {
+            let draft = Draft::client_call(self.index, self.request, self.fingerprint, self.wait());
+            return self.answered(draft, client_result).await;
+        }
+        if self.needs_approval() {
+            let draft = Draft::approval(self.index, self.request, self.fingerprint, self.wait());
+            return self.answered(draft, |answer| self.approved(answer)).await;
+        }
+        Ok(Gate::Run(None))
+    }
+
+    async fn answered(&self, draft: Draft, then: impl FnOnce(InputAnswer) -> Gate) -> Result<Gate, Broken> {
+        let asked = self.turn.question(self.held, self.emitter, &self.asking.record.inputs, draft).await?;
+        Ok(match asked {
+            Question::Answered(answer) => then(answer),
+            Question::Open { request, new } => Gate::Waits(request, new),
+            Question::Lost => Gate::LeaseLost,
+        })
+    }
+
+    fn needs_approval(&self) -> bool {
+        let name = &self.request.name;
+        let deployments = self.asking.tools.registry.get(name).map_or(ApprovalRule::NEVER, |tool| tool.approval());
+        match rule_for(&self.asking.spec.approval, name, &deployments) {
+            ApprovalRule::Word(ApprovalWord::Never) => false,
+            ApprovalRule::Word(ApprovalWord::Always) => true,
+            ApprovalRule::Matching(schema) => tools::matches(schema, &self.request.arguments),
+        }
+    }
+
+    /// What a person said to the call. An approval holds for the arguments that were shown, by their fingerprint.
+    fn approved(&self, answer: InputAnswer) -> Gate {
+        match answer.action {
+            Action::Approve => {
+                let id = domain::id::InputRequestId::of(
+                    &self.held.fence.lane,
+                    self.held.lane().turn,
+                    &format!("call{}", self.index),
+                );
+                let shown = self.asking.record.inputs.iter().find(|request| request.id == id);
+                let shown = shown.and_then(|request| request.tool_call.as_ref());
+                if shown.is_some_and(|call| call.fingerprint == self.fingerprint) {
+                    Gate::Run(None)
+                } else {
+                    Gate::Ends(ToolOutcome::Denied(Some("What was approved is another call".to_owned())))
+                }
+            }
+            Action::Modify | Action::Submit => {
+                let edited = answer.data.map_or_else(|| "{}".to_owned(), |data| data.to_string());
+                let tools = self.asking.tools;
+                match tools.registry.check(&self.request.name, &edited, &tools.allowed) {
+                    Ok(_) => Gate::Run(Some(edited)),
+                    Err(outcome) => Gate::Ends(outcome),
+                }
+            }
+            Action::Reject | Action::Skip => Gate::Ends(ToolOutcome::Denied(answer.reason().map(str::to_owned))),
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        self.asking.spec.limits.input()
+    }
+
+    /// Records a call that is not run: no such tool, not the job's, invalid arguments, refused, or run by the caller.
     async fn settle_unrun(&self, outcome: ToolOutcome) -> Result<Option<ToolCall>, Broken> {
         let now = self.now();
         let call = self.call(now, Progress::Finished { outcome, at: now });
@@ -145,6 +265,9 @@ impl Call<'_> {
             lane: self.held.fence.lane.clone(),
             turn: self.held.lane().turn,
             index: self.index,
+            fingerprint: self.fingerprint.to_owned(),
+            attempts: 0,
+            edited: None,
             started_at,
             progress,
         }
@@ -167,9 +290,11 @@ impl Call<'_> {
         })
     }
 
-    async fn start(&self, started_at: Timestamp, known: Option<&ToolCall>) -> Result<Option<ToolCall>, Broken> {
+    /// Runs a call, or runs it again: `known` is the record of whoever started it before.
+    async fn start(&self, call: ToolCall, known: Option<&ToolCall>) -> Result<Option<ToolCall>, Broken> {
         let upkeep = &self.turn.engine.upkeep;
-        let started = self.call(started_at, Progress::Started { by: self.held.fence.owner.clone() });
+        let progress = Progress::Started { by: self.held.fence.owner.clone() };
+        let started = ToolCall { attempts: call.attempts + 1, progress, ..call };
         match upkeep.store.start_call(self.held, &started, known).await? {
             StartOutcome::Started => {}
             // Finished meanwhile by the worker that was thought dead: its result stands.
@@ -177,10 +302,12 @@ impl Call<'_> {
             StartOutcome::LeaseLost => return Ok(None),
         }
         self.emitter.event(ToolCallView::of(&started).into_event()).await;
-        let RequestedCall { name, arguments, .. } = self.request;
-        let execution = self.tools.registry.execute(name, arguments, &self.context(), &self.tools.allowed).await;
+        let (name, tools) = (&self.request.name, self.asking.tools);
+        let execution = tools.registry.execute(name, started.arguments(), &self.context(), &tools.allowed).await;
         let progress = Progress::Finished { outcome: execution.outcome, at: upkeep.clock.now() };
-        let ended = ToolCall { progress, ..started };
+        // The one retry after a network failure counts, too.
+        let attempts = started.attempts + execution.attempts.saturating_sub(1);
+        let ended = ToolCall { progress, attempts, ..started };
         match upkeep.store.finish_call(self.held, &ended).await? {
             FinishOutcome::Finished if matches!(execution.ending, Ending::Fatal(_)) => {
                 self.emitter.event(ToolCallView::of(&ended).into_event()).await;
@@ -202,7 +329,33 @@ impl Call<'_> {
             turn: self.held.lane().turn,
             call: self.request.id.clone(),
             cancel: self.cancel.clone(),
-            deadline: self.until,
+            deadline: self.asking.until,
         }
     }
+}
+
+/// What the caller made of a call.
+fn client_result(answer: InputAnswer) -> Gate {
+    Gate::Ends(match answer.action {
+        Action::Approve | Action::Submit | Action::Modify => ToolOutcome::Completed(match answer.data {
+            Some(Value::String(text)) => text,
+            Some(value) => value.to_string(),
+            None => String::new(),
+        }),
+        Action::Reject | Action::Skip if answer.by == NOBODY => {
+            ToolOutcome::Skipped(answer.reason().unwrap_or_default().to_owned())
+        }
+        Action::Reject | Action::Skip => ToolOutcome::Error(ToolCallError {
+            phase: ToolErrorPhase::Execution,
+            message: answer.reason().unwrap_or("The caller could not run this tool").to_owned(),
+        }),
+    })
+}
+
+/// What the model is told instead of the same result once more.
+fn repeated_text(name: &str, times: usize) -> String {
+    format!(
+        "`{name}` was called with the same arguments {times} times in a row, and was not run again: its result will not \
+         change. Use the results that you have, try something else, or answer."
+    )
 }

@@ -7,6 +7,7 @@ use domain::{
     continuation::Continuation,
     conversation::conversation,
     event::EventBody,
+    input_request::InputRequest,
     job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, State},
     lane::{Lane, Phase},
     limits::{CALL_LIMIT_TEXT, TOOL_LIMIT_TEXT},
@@ -25,7 +26,7 @@ use crate::{
     emit::{self, Emitter},
     keeper::{Keeper, Stop},
     model_call::{Asked, ModelFailure},
-    tool_calls::JobTools,
+    tool_calls::{Asking, Calls, JobTools},
     upkeep::{deadline_passed, failed},
 };
 
@@ -48,6 +49,8 @@ pub(crate) struct Turn<'a> {
 pub(crate) enum Outcome {
     /// The next turn, or the rest of this one, is owed: send this.
     Next(Continuation, Duration),
+    /// The turn waits for answers to these.
+    Waits(Vec<InputRequest>),
     /// The job is over.
     Over,
     /// The job is to be ended so.
@@ -121,6 +124,10 @@ impl Turn<'_> {
                 upkeep.send_to(Line::Continuations, &continuation, delay).await;
                 Ok(Handled::Done)
             }
+            Outcome::Waits(requests) => {
+                upkeep.announce(&held.job.head, held.lane(), &requests).await?;
+                Ok(Handled::Done)
+            }
             Outcome::Lost => Ok(Handled::Back),
             Outcome::End(ending) => {
                 let (by, now) = (upkeep.clock.fresh_name(), upkeep.clock.now());
@@ -169,10 +176,15 @@ impl Turn<'_> {
         let recorded = record.turns.get(&(lane.name.clone(), lane.turn)).and_then(|turn| turn.answer.clone());
         let answer = match (lane.phase, recorded) {
             (Phase::Tools, Some(answer)) => answer,
-            _ => match self.ask(held, emitter, &record, &spec, &tools, turn_ends).await? {
-                Ok(answer) => answer,
-                Err(outcome) => return Ok(outcome),
-            },
+            _ => {
+                if let Some(instead) = self.check_budget(held, emitter, &record, &spec).await? {
+                    return Ok(instead);
+                }
+                match self.ask(held, emitter, &record, &spec, &tools, turn_ends).await? {
+                    Ok(answer) => answer,
+                    Err(outcome) => return Ok(outcome),
+                }
+            }
         };
         if let Some(ending) = over_limit(&spec, &record, &lane, &answer) {
             return Ok(Outcome::End(ending));
@@ -181,9 +193,11 @@ impl Turn<'_> {
             return self.give_back(held, Duration::ZERO, false).await;
         }
         let calls_end = turn_ends.min(self.until - TO_COMMIT);
-        let known = record.turns.get(&(lane.name.clone(), lane.turn)).map(|turn| &turn.calls);
-        let Some(calls) = self.run_calls(held, emitter, &tools, &answer, known, calls_end).await? else {
-            return Ok(Outcome::Lost);
+        let asked = Asking { tools: &tools, spec: &spec, record: &record, answer: &answer, until: calls_end };
+        let calls = match self.run_calls(held, emitter, &asked).await? {
+            Calls::Ended(calls) => calls,
+            Calls::Wait(open) => return self.wait_for(held, emitter, open).await,
+            Calls::LeaseLost => return Ok(Outcome::Lost),
         };
         emitter
             .event(EventBody::TurnCompleted {
@@ -213,7 +227,7 @@ impl Turn<'_> {
         let asked = Asked {
             job: &record.head.id,
             spec,
-            messages: conversation(spec, &record.turns, &lane.name, lane.turn),
+            messages: conversation(spec, &record.turns, &record.inbox, &lane.name, lane.turn, record.head.inbox),
             lane: &lane,
             inbox: record.head.inbox,
             tools,

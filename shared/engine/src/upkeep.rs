@@ -5,14 +5,15 @@ use std::{sync::Arc, time::Duration};
 use domain::{
     continuation::Continuation,
     id::{JobId, LaneName},
+    input_request::InputRequest,
     job::{Ending, FailedDuring, FinishReason, Head, JobError, State},
-    lane::Disposition,
+    lane::{Disposition, Lane},
 };
 use queue::{
     ContinuationQueue, Line, Ticket,
-    bus::{EventBus, JobEnded},
+    bus::{EventBus, JobNotice},
 };
-use store::{Due, EndOutcome, Store};
+use store::{Due, EndOutcome, Store, SweptLane};
 use tokio::time::Instant;
 
 use crate::{Handled, clock::Clock};
@@ -40,6 +41,8 @@ pub struct Upkeep {
 pub struct SweepReport {
     /// Lanes whose continuation was sent again.
     pub continuations_sent: u32,
+    /// Pauses of which the event bus was told late.
+    pub pauses_announced: u32,
     /// Jobs that were failed because their time was up.
     pub jobs_expired: u32,
     /// Jobs whose end was settled.
@@ -102,13 +105,29 @@ impl Upkeep {
     pub async fn settle(&self, head: &Head) -> Result<(), store::Error> {
         self.store.write_terminal(&head.id, &self.clock.fresh_name(), self.clock.now()).await?;
         if let Some(bus) = self.bus.as_ref().filter(|_| head.owed().notification)
-            && let Err(error) = bus.ended(&JobEnded::of(head)).await
+            && let Err(error) = bus.tell(&JobNotice::of(head)).await
         {
             // It stays owed: the sweeper tells.
             tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "the job's end was not told");
             return Ok(());
         }
         self.store.settled(head).await
+    }
+
+    /// Tells the event bus that a lane waits for answers to these.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn announce(&self, head: &Head, lane: &Lane, requests: &[InputRequest]) -> Result<(), store::Error> {
+        let open: Vec<&InputRequest> = requests.iter().filter(|request| request.is_open()).collect();
+        if let Some(bus) = &self.bus
+            && let Err(error) = bus.tell(&JobNotice::waiting(head, &open, self.clock.now())).await
+        {
+            // It stays owed: the sweeper tells.
+            tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "the pause was not told");
+            return Ok(());
+        }
+        self.store.announced(head, lane).await
     }
 
     /// Ends a job from outside of its turns, and settles it.
@@ -200,11 +219,18 @@ impl Upkeep {
 
     async fn sweep_lane(&self, job: &JobId, lane: &LaneName, report: &mut SweepReport) -> Result<(), store::Error> {
         match self.store.sweep_lane(job, lane, self.clock.now()).await? {
-            Some(continuation) => {
+            SweptLane::Ask(continuation) => {
                 self.send(&continuation, Duration::ZERO).await;
                 report.continuations_sent += 1;
             }
-            None => report.untouched += 1,
+            SweptLane::Announce(head, lane) => {
+                let record = self.store.load(job).await?;
+                let requests = record.map(|record| record.inputs).unwrap_or_default();
+                let of_lane: Vec<_> = requests.into_iter().filter(|request| request.lane == lane.name).collect();
+                self.announce(&head, &lane, &of_lane).await?;
+                report.pauses_announced += 1;
+            }
+            SweptLane::Nothing => report.untouched += 1,
         }
         Ok(())
     }

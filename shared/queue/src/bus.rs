@@ -2,7 +2,8 @@
 
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 use domain::{
-    id::{JobId, MessageId, ThreadId, UserId},
+    id::{InputRequestId, JobId, MessageId, ThreadId, UserId},
+    input_request::{InputKind, InputRequest},
     job::{Ending, FinishReason, Head, JobError, Metrics, Status},
     time::Timestamp,
     usage::Usage,
@@ -25,9 +26,9 @@ pub struct EventBus {
     name: String,
 }
 
-/// What the bus is told of a finished job. Nothing of what was said in it: who is told may ask for it.
+/// What the bus is told of a job that ended or waits. Nothing of what was said in it: who is told may ask for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobEnded {
+pub struct JobNotice {
     /// The job. What is told twice is told of the same job.
     pub job_id: JobId,
     /// Whose.
@@ -38,14 +39,17 @@ pub struct JobEnded {
     /// The caller's message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
-    /// How it ended.
+    /// How it ended, or that it waits.
     pub status: Status,
     /// Why.
     pub finish_reason: Option<FinishReason>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,
-    /// Whether somebody was looking when it ended.
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_requests: Vec<RequestNotice>,
+    /// Whether somebody was looking when it ended, or began to wait.
     pub watched: bool,
     /// When it was accepted.
     pub created_at: Timestamp,
@@ -57,8 +61,42 @@ pub struct JobEnded {
     pub metrics: Metrics,
 }
 
-impl JobEnded {
-    /// What is told of this job.
+/// What the bus is told of a question: not the question itself, which may quote the conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestNotice {
+    /// Its id.
+    pub id: InputRequestId,
+    /// What is asked for.
+    pub kind: InputKind,
+    /// The workflow's node, if in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+    /// The tool, if about a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_name: Option<String>,
+    /// When its default action is taken.
+    pub expires_at: Timestamp,
+}
+
+impl JobNotice {
+    /// What is told of this job, which waits for answers to these.
+    pub fn waiting(head: &Head, requests: &[&InputRequest], now: Timestamp) -> Self {
+        let requests = requests.iter().map(|request| RequestNotice {
+            id: request.id.clone(),
+            kind: request.kind,
+            node_id: request.node_id.clone(),
+            tool_name: request.tool_call.as_ref().map(|call| call.name.clone()),
+            expires_at: request.expires_at,
+        });
+        Self {
+            status: Status::InputRequired,
+            input_requests: requests.collect(),
+            watched: head.is_watched(now),
+            ..Self::of(head)
+        }
+    }
+
+    /// What is told of this job's end.
     pub fn of(head: &Head) -> Self {
         let finished_at = head.finished_at();
         Self {
@@ -69,6 +107,7 @@ impl JobEnded {
             status: head.status(),
             finish_reason: head.ending().map(Ending::reason),
             error: head.ending().and_then(Ending::error).cloned(),
+            input_requests: vec![],
             watched: finished_at.is_some_and(|at| head.is_watched(at)),
             created_at: head.created_at,
             finished_at,
@@ -108,11 +147,11 @@ impl EventBus {
         Self { client, name: name.into() }
     }
 
-    /// Tells of a job's end.
+    /// Tells of a job's end, or that it waits.
     ///
     /// # Errors
     /// When the bus cannot be reached or refuses; it may have been told all the same.
-    pub async fn ended(&self, job: &JobEnded) -> Result<(), Error> {
+    pub async fn tell(&self, job: &JobNotice) -> Result<(), Error> {
         self.put(job.detail_type(), job).await
     }
 

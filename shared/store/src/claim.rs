@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use domain::{
     continuation::Continuation,
-    event::{Event, EventBody, JobState, Signature},
     id::{JobId, WriterId},
     job::{Command, Head, Job, Rejected, Status, after},
     lane::{Disposition, Fence, Lane},
@@ -14,7 +13,7 @@ use domain::{
 use crate::{
     Store,
     error::{Error, Verdict},
-    item::{Item, at, event_item, head_item, lane_from_item, lane_item, n, s},
+    item::{Item, at, lane_from_item, lane_item, n, s},
     items_ttl,
     key::{Key, Sort},
     log::Tail,
@@ -101,7 +100,7 @@ impl Store {
         };
         let fence = Fence { lane: lane.name.clone(), owner: owner.clone(), epoch: lane.epoch + 1 };
         let held = Held { job: after, fence };
-        let begins = before.head.state != held.job.head.state;
+        let begins = before.head.status() != held.job.head.status();
         let refused = self.write_claim(&before, &held, &lane, tail.number, now).await?;
         let tail = Tail { number: tail.number + u64::from(begins), ..tail };
         let Some(refused) = refused else {
@@ -141,24 +140,22 @@ impl Store {
                     (":now", at(now)),
                 ],
             );
-        if before.head.state == held.job.head.state {
+        if before.head == held.job.head {
             return Ok(match self.write(claim).await? {
                 Verdict::Fine => None,
                 Verdict::Refused(item) => Some(item),
             });
         }
-        // The first claim of all starts the job's clock, and says so in the log: all in one, so that neither is missing.
-        let began = Write::change(
-            Key::of(held.id(), &Sort::Head),
-            &head_item(&before.head, &self.times)?,
-            &head_item(&held.job.head, &self.times)?,
-        )
-        .when("#state = :queued", [(":queued", s("queued"))]);
-        let running = EventBody::JobRunning(JobState { status: Status::Running });
-        let running = Event { number: tail + 1, at: now, origin: None, body: running };
-        let by = Signature { writer: held.fence.owner.clone(), count: 0 };
-        let running = Write::put_new(event_item(held.id(), &running, &by, ttl)?);
-        Ok(match self.transact(held.fence.owner.as_str(), vec![claim, began, running]).await? {
+        // The first claim of all starts the job's clock, and one that finds a question expired lets it go on; the log says
+        // so: all in one, so that none is missing.
+        let mut writes = vec![claim, self.head_change(&before.head, &held.job.head)?];
+        if before.head.status() != held.job.head.status() {
+            writes.push(self.said(&held.job.head, tail + 1, &held.fence.owner, now)?);
+        }
+        if before.head.status() == Status::InputRequired && held.job.head.status() == Status::Running {
+            writes.push(self.rejoin(&held.job.head.user, held.id(), now));
+        }
+        Ok(match self.transact(held.fence.owner.as_str(), writes).await? {
             Ok(()) => None,
             Err(mut verdicts) => match verdicts.swap_remove(0) {
                 Verdict::Refused(item) => Some(item),

@@ -163,6 +163,17 @@ impl Store {
         )
     }
 
+    /// Puts a job that goes on back into the set, whatever its size: it was let in when it started.
+    pub(crate) fn rejoin(&self, user: &UserId, job: &JobId, now: Timestamp) -> Write {
+        let set = aws_sdk_dynamodb::types::AttributeValue::Ss(vec![job.to_string()]);
+        let ttl = n((now + AT_WORK_TTL).as_seconds());
+        Write::update(
+            Key::at_work(user),
+            "ADD #jobs :job SET #ttl = :ttl, #v = :v",
+            [(":job", set), (":ttl", ttl), (":v", n(crate::item::FORMAT))],
+        )
+    }
+
     /// Takes a job out of its user's set of jobs at work; harmless when it is not in it.
     pub(crate) fn leave(&self, user: &UserId, job: &JobId) -> Write {
         let set = aws_sdk_dynamodb::types::AttributeValue::Ss(vec![job.to_string()]);

@@ -111,7 +111,7 @@ impl Store {
             // Whoever holds it by now: the epoch rises above every claim.
             let closed = Write::update(
                 Key::of(job, &Sort::Lane(&lane.name)),
-                "SET #open = :closed, #epoch = #epoch + :one REMOVE #lease, #due_at, #due_shard",
+                "SET #open = :closed, #epoch = #epoch + :one REMOVE #lease, #waits, #due_at, #due_shard",
                 [(":closed", aws_sdk_dynamodb::types::AttributeValue::Bool(false)), (":one", n(1))],
             );
             writes.push(match fence.filter(|fence| fence.lane == lane.name) {

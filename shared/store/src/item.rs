@@ -6,6 +6,7 @@
 mod call;
 mod event;
 mod head;
+mod input;
 mod lane;
 mod payload;
 
@@ -18,6 +19,7 @@ pub(crate) use self::{
     call::{call_from_item, call_item},
     event::{event_from_item, event_item, signature},
     head::{head_from_item, head_item, is_deleted, state_word},
+    input::{input_from_item, input_item, message_item},
     lane::{lane_from_item, lane_item},
     payload::{Payload, Unpacked, join, unpack},
 };

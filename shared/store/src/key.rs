@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use domain::id::{JobId, LaneName, MessageId, ThreadId, UserId};
+use domain::id::{InputRequestId, JobId, LaneName, MessageId, ThreadId, UserId};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use domain::job::Status;
@@ -32,8 +32,12 @@ pub enum Sort<'a> {
     Head,
     /// The caller's notes.
     Info,
+    /// A question to a person or a client.
+    Input(&'a InputRequestId),
     /// A lane.
     Lane(&'a LaneName),
+    /// A message that came in, by its id.
+    Message(&'a str),
     /// What the caller asked for.
     Request,
     /// A part of it, in order.
@@ -52,7 +56,9 @@ impl fmt::Display for Sort<'_> {
             Self::Event(number) => write!(f, "event#{number:010}"),
             Self::Head => f.write_str("head"),
             Self::Info => f.write_str("info"),
+            Self::Input(id) => write!(f, "input#{id}"),
             Self::Lane(name) => write!(f, "lane#{name}"),
+            Self::Message(id) => write!(f, "message#{}", part(id)),
             Self::Request => f.write_str("request"),
             Self::RequestPart(n) => write!(f, "request#part#{n:04}"),
             Self::Answer(lane, turn) => write!(f, "turn#{lane}#{turn:05}#answer"),
@@ -146,7 +152,9 @@ mod tests {
             Sort::Event(9_999_999_999),
             Sort::Head,
             Sort::Info,
+            Sort::Input(&InputRequestId::of(&lane, 1, "call0")),
             Sort::Lane(&lane),
+            Sort::Message("m"),
             Sort::Request,
             Sort::RequestPart(0),
             Sort::Answer(&lane, 1),
@@ -157,7 +165,7 @@ mod tests {
         .map(|sort| sort.to_string());
         assert!(sorted.is_sorted(), "{sorted:?}");
         assert!(sorted.last().unwrap().as_str() < AFTER_TURNS);
-        assert!(sorted[5].as_str() < AFTER_LANES && AFTER_LANES < sorted[6].as_str());
+        assert!(sorted[6].as_str() < AFTER_LANES && AFTER_LANES < sorted[7].as_str());
         assert_eq!(event_number(&sorted[1]), Some(10));
     }
 

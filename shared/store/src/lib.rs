@@ -8,7 +8,9 @@
 //! | job id | `event#<10 digits>` | an event of the log | the lane's appender; whoever ends the job |
 //! | job id | `head` | the job at a glance | start, the first claim, the last commit, whoever ends it |
 //! | job id | `info` | the caller's notes, if there are any | start |
+//! | job id | `input#<id>` | a question to a person or a client, and its answer | the lane's worker; the jobs function |
 //! | job id | `lane#<name>` | a lane and its lease | claims, renewals, checkpoints, commits, the sweeper |
+//! | job id | `message#<id>` | a message for the running job | the jobs function |
 //! | job id | `request`, `request#part#<n>` | what was asked for | start |
 //! | job id | `turn#<lane>#<turn>#answer` | a turn's checkpoint | the lane's worker |
 //! | job id | `turn#<lane>#<turn>#call#<n>` | a tool call | the lane's worker |
@@ -27,6 +29,8 @@ mod create;
 mod delete;
 mod end;
 mod error;
+mod inbox;
+mod input;
 mod item;
 pub mod key;
 mod list;
@@ -51,10 +55,12 @@ pub use self::{
     delete::DeleteOutcome,
     end::EndOutcome,
     error::{Error, Source},
+    inbox::PostOutcome,
+    input::AnswerOutcome,
     list::{JobFilter, JobPage},
     log::{AppendError, Appender, Page, Tail},
     read::Record,
-    sweep::Due,
+    sweep::{Due, SweptLane},
     switches::Switches,
     tool_calls::{FinishOutcome, StartOutcome},
     turn::{CommitOutcome, Fenced},

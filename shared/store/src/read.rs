@@ -6,6 +6,8 @@ use domain::{
     answer::Answer,
     event::Event,
     id::{JobId, LaneName, ToolCallId},
+    inbox::Inbox,
+    input_request::InputRequest,
     job::{Head, Job, JobSpec, Metadata},
     lane::Lane,
     tool_call::ToolCall,
@@ -16,8 +18,8 @@ use crate::{
     Store,
     error::Error,
     item::{
-        Item, Unpacked, call_from_item, event_from_item, head_from_item, is_deleted, join, lane_from_item, place,
-        sort_of, text, unpack,
+        Item, Unpacked, call_from_item, event_from_item, head_from_item, input_from_item, is_deleted, join,
+        lane_from_item, place, sort_of, text, unpack,
     },
     key::{AFTER_LANES, AFTER_TURNS, BEFORE_LANES, Key, Sort},
     query::Range,
@@ -36,6 +38,10 @@ pub struct Record {
     pub spec: Option<JobSpec>,
     /// What its turns have left behind.
     pub turns: Turns,
+    /// Its questions to people and clients, by when they were asked.
+    pub inputs: Vec<InputRequest>,
+    /// The messages that came in, in order.
+    pub inbox: Inbox,
     /// Its log, without a gap, from the first event.
     pub events: Vec<Event>,
 }
@@ -133,6 +139,7 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
     let mut metadata = Metadata::new();
     let mut events: Vec<Event> = Vec::new();
     let mut turns = Turns::new();
+    let (mut inputs, mut inbox) = (Vec::<InputRequest>::new(), Inbox::new());
     let mut request: Option<Item> = None;
     let mut answers: Vec<(LaneName, u32, Item)> = Vec::new();
     let mut parts: BTreeMap<String, Item> = BTreeMap::new();
@@ -153,6 +160,8 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
                 let lane = lane_from_item(item)?;
                 lanes.insert(lane.name.clone(), lane);
             }
+            (Some("input"), Some(_), ..) => inputs.push(input_from_item(&item)?),
+            (Some("message"), Some(_), ..) => inbox.push(input_from_item(&item)?),
             (Some("info"), None, ..) => metadata = whole(&item, &parts, |n| Sort::RequestPart(n).to_string())?,
             (Some("request"), None, ..) => request = Some(item),
             (Some("turn"), Some(lane), Some(turn), Some("answer"), None) => {
@@ -176,7 +185,9 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
         turns.entry((lane.clone(), turn)).or_default().answer = Some(answer);
     }
     let spec = request.map(|item| whole(&item, &parts, |n| Sort::RequestPart(n).to_string())).transpose()?;
-    Ok(head.map(|head| Record { head, lanes, metadata, spec, turns, events }))
+    inputs.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    inbox.sort_by_key(|message| message.number);
+    Ok(head.map(|head| Record { head, lanes, metadata, spec, turns, inputs, inbox, events }))
 }
 
 /// The value in an item, or in its parts.

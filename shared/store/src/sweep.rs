@@ -5,6 +5,8 @@ use std::time::Duration;
 use domain::{
     continuation::Continuation,
     id::{JobId, LaneName},
+    job::Head,
+    lane::Lane,
     time::Timestamp,
 };
 
@@ -25,6 +27,18 @@ pub enum Due {
     Job(JobId),
     /// A lane.
     Lane(JobId, LaneName),
+}
+
+/// What a lane that was due needs.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub enum SweptLane {
+    /// Nothing: somebody is at work on it, or it was dealt with.
+    Nothing,
+    /// Its turn has to be asked for.
+    Ask(Continuation),
+    /// It waits for answers, and the event bus does not know yet.
+    Announce(Box<Head>, Box<Lane>),
 }
 
 impl Store {
@@ -68,28 +82,30 @@ impl Store {
         Ok((due, answer.last_evaluated_key.filter(|key| !key.is_empty())))
     }
 
-    /// Looks at a lane that the index calls due. Pushes its due time (one sweeper of several wins), and answers with the
-    /// continuation that is owed, unless somebody is at work.
+    /// Looks at a lane that the index calls due. Pushes its due time (one sweeper of several wins), and answers with what
+    /// is owed.
     ///
     /// # Errors
     /// When the table cannot be read or written.
-    pub async fn sweep_lane(
-        &self,
-        job: &JobId,
-        lane: &LaneName,
-        now: Timestamp,
-    ) -> Result<Option<Continuation>, Error> {
-        let Some(lane) = self.lane(job, lane).await? else { return Ok(None) };
-        let Some(swept) = lane.swept(now) else { return Ok(None) };
-        let Some(head) = self.head(job, true).await? else { return Ok(None) };
+    pub async fn sweep_lane(&self, job: &JobId, lane: &LaneName, now: Timestamp) -> Result<SweptLane, Error> {
+        let Some(lane) = self.lane(job, lane).await? else { return Ok(SweptLane::Nothing) };
+        let Some(swept) = lane.swept(now) else { return Ok(SweptLane::Nothing) };
+        let Some(head) = self.head(job, true).await? else { return Ok(SweptLane::Nothing) };
         let ttl = items_ttl(&head);
         let key = Key::of(job, &Sort::Lane(&lane.name));
         let push = Write::change(key, &lane_item(job, &lane, ttl)?, &lane_item(job, &swept.lane, ttl)?).when(
             "#epoch = :epoch AND #turn = :turn AND #due_at = :was",
             [(":epoch", n(lane.epoch)), (":turn", n(lane.turn)), (":was", at(lane.due_at.unwrap_or(Timestamp::MIN)))],
         );
-        let pushed = self.write(push).await? == Verdict::Fine;
-        Ok((pushed && swept.ask).then(|| Continuation { job: job.clone(), lane: lane.name, turn: lane.turn }))
+        Ok(match self.write(push).await? {
+            Verdict::Fine if swept.ask => {
+                SweptLane::Ask(Continuation { job: job.clone(), lane: lane.name, turn: lane.turn })
+            }
+            Verdict::Fine if swept.lane.waits.as_ref().is_some_and(|waits| !waits.announced) => {
+                SweptLane::Announce(Box::new(head), Box::new(swept.lane))
+            }
+            _ => SweptLane::Nothing,
+        })
     }
 
     /// For a system that is the table's only user and has just started: whoever held a lease is dead. Ends every lease,

@@ -165,7 +165,7 @@ impl Store {
     }
 
     /// The job after `command`; `None` when the lease does not allow it.
-    fn decided(&self, held: &Held, command: &Command, now: Timestamp) -> Result<Option<Job>, Error> {
+    pub(crate) fn decided(&self, held: &Held, command: &Command, now: Timestamp) -> Result<Option<Job>, Error> {
         match after(&held.job, command, now, &self.times) {
             Ok(after) => Ok(Some(after)),
             Err(Rejected::LeaseLost(_) | Rejected::Finished(_)) => Ok(None),

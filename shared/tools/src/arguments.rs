@@ -63,6 +63,15 @@ impl ArgumentSchema {
     }
 }
 
+/// Whether arguments match a schema that says which calls a rule is for. What cannot be decided (a schema that is none,
+/// arguments that are no JSON) counts as matching: the rule is there to be careful.
+pub fn matches(schema: &Value, arguments: &str) -> bool {
+    let text = if arguments.trim().is_empty() { "{}" } else { arguments };
+    let Ok(arguments) = serde_json::from_str::<Value>(text) else { return true };
+    let validator = jsonschema::options().with_pattern_options(PatternOptions::regex()).build(schema);
+    validator.map_or(true, |validator| validator.is_valid(&arguments))
+}
+
 impl fmt::Debug for ArgumentSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ArgumentSchema")

@@ -57,12 +57,15 @@ mod typed;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::tool_call::{Replay, ToolSpec};
+use domain::{
+    approval::ApprovalRule,
+    tool_call::{Replay, ToolSpec},
+};
 use serde::Serialize;
 use serde_json::Value;
 
 pub use self::{
-    arguments::InvalidSchema,
+    arguments::{InvalidSchema, matches},
     call::{CheckedCall, Ending, Execution},
     client::ClientTool,
     context::ToolContext,
@@ -86,6 +89,11 @@ pub trait Tool: Send + Sync {
     /// How long a call may run before it is aborted (R45).
     fn timeout(&self) -> Duration {
         limits::DEFAULT_TIMEOUT
+    }
+
+    /// Which calls need a person's approval, unless the job says otherwise.
+    fn approval(&self) -> ApprovalRule {
+        ApprovalRule::NEVER
     }
 
     /// Where it can run (R52, R151).

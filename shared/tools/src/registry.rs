@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use domain::tool_call::{Replay, ToolCallError, ToolErrorPhase, ToolOutcome, ToolSpec};
+use domain::{
+    approval::ApprovalRule,
+    tool_call::{Replay, ToolCallError, ToolErrorPhase, ToolOutcome, ToolSpec},
+};
 
 use crate::{
     RunsOn, Tool, ToolContext,
@@ -111,10 +114,10 @@ impl ToolRegistry {
         if !registered.enabled {
             return Err(ToolOutcome::Skipped(format!("Tool `{name}` is switched off")));
         }
+        let arguments = registered.schema.read(name, arguments).map_err(invalid)?;
         if registered.runs_on() == RunsOn::Client {
             return Err(ToolOutcome::Skipped(limits::CLIENT_ONLY.to_owned()));
         }
-        let arguments = registered.schema.read(name, arguments).map_err(invalid)?;
         Ok(CheckedCall::new(registered, arguments))
     }
 
@@ -190,6 +193,11 @@ impl RegisteredTool {
     /// How long a call may run.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Which calls need a person's approval, unless the job says otherwise.
+    pub fn approval(&self) -> ApprovalRule {
+        self.tool.approval()
     }
 
     /// Where it can run.

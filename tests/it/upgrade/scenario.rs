@@ -267,9 +267,7 @@ async fn start(worker: &Worker, job: &Expected) -> JobId {
         tools: ["look", "push"].map(|name| ToolRef::Registered { name: name.to_owned() }).into(),
         limits: JobLimits { deadline_seconds: 3600, ..JobLimits::default() },
         metadata: BTreeMap::from([("order".to_owned(), "42".into())]),
-        previous_job: None,
-        model_api_key: None,
-        compaction: None,
+        ..JobSpec::default()
     };
     let key = IdempotencyKey { key: format!("key of {}", job.input), fingerprint: "f".to_owned() };
     let new = NewJob { asker, spec, key: Some(key), max_at_work: 100 };

@@ -1,6 +1,6 @@
 //! The play: the job is started, workers and sweepers come and go, until all is at rest.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use domain::{
@@ -311,10 +311,7 @@ pub(super) fn new_job(id: &str, key: Option<&str>) -> NewJob {
                 turn_seconds: 24 * 3600,
                 ..JobLimits::default()
             },
-            metadata: BTreeMap::new(),
-            previous_job: None,
-            model_api_key: None,
-            compaction: None,
+            ..JobSpec::default()
         },
         key: key.map(|key| IdempotencyKey { key: key.to_owned(), fingerprint: "f".to_owned() }),
         max_at_work: 1,

@@ -32,12 +32,7 @@ fn the_shortest_request_has_the_contracts_defaults() {
     let spec = JobSpec {
         messages: vec![Message::user("hello")],
         settings: ModelSettings { model: "default-model".into(), ..ModelSettings::default() },
-        tools: vec![],
-        limits: JobLimits::default(),
-        metadata: Metadata::new(),
-        previous_job: None,
-        model_api_key: None,
-        compaction: None,
+        ..JobSpec::default()
     };
     let expected = StartJobRequest {
         spec,
@@ -96,15 +91,16 @@ fn every_supported_member_arrives() {
             parallel_tool_calls: Some(false),
         }
     );
-    let client = |name: &str, description: &str, parameters| ToolRef::Client {
+    let client = |name: &str, description: &str, parameters, waits| ToolRef::Client {
         spec: domain::tool_call::ToolSpec { name: name.into(), description: description.into(), parameters },
+        waits,
     };
     assert_eq!(
         request.spec.tools,
         [
             ToolRef::Registered { name: "look".into() },
-            client("mine", "d", schema),
-            client("bare", "", json!({"type": "object", "properties": {}})),
+            client("mine", "d", schema, true),
+            client("bare", "", json!({"type": "object", "properties": {}}), false),
         ]
     );
     assert_eq!(
@@ -115,6 +111,7 @@ fn every_supported_member_arrives() {
             turn_seconds: 600,
             deadline_seconds: 86_400,
             queue_seconds: 604_800,
+            input_seconds: 900,
             max_total_tokens: None,
             max_cost_usd: None,
         }
@@ -348,20 +345,8 @@ fn bad_bodies() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
             ],
         ),
         (
-            json!({"approval": {}, "workflow": {}, "workflow_id": "w", "workflow_version": 1,
-                "compaction": {}, "limits": {"max_total_tokens": 1, "max_cost_usd": 1}}),
-            [
-                "approval",
-                "workflow",
-                "workflow_id",
-                "workflow_version",
-                "compaction",
-                "limits.max_total_tokens",
-                "limits.max_cost_usd",
-            ]
-            .into_iter()
-            .map(unsupported)
-            .collect(),
+            json!({"workflow": {}, "workflow_id": "w", "workflow_version": 1, "compaction": {}}),
+            ["workflow", "workflow_id", "workflow_version", "compaction"].into_iter().map(unsupported).collect(),
         ),
     ]
 }

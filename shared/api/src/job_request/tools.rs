@@ -8,10 +8,8 @@ use domain::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    members::{Findings, Members},
-    names, unsupported,
-};
+use super::{names, unsupported};
+use crate::members::{Findings, Members};
 
 /// More tools than this no provider takes.
 const MOST_TOOLS: usize = 128;
@@ -97,12 +95,17 @@ fn client(
     findings: &mut Findings,
 ) -> Option<ToolRef> {
     let before = findings.len();
-    if members.take("execution").is_some_and(|execution| execution != "client") {
-        findings.add(
-            format!("{path}.execution"),
-            format!("`{path}.execution` must be `client`: only its caller can run a tool that a job defines."),
-        );
-    }
+    let waits = match members.take("execution") {
+        None => false,
+        Some(execution) if execution == "client" => true,
+        Some(_) => {
+            findings.add(
+                format!("{path}.execution"),
+                format!("`{path}.execution` must be `client`: only its caller can run a tool that a job defines."),
+            );
+            false
+        }
+    };
     let Some(mut function) = members.object("function", findings) else {
         if findings.len() == before {
             findings.add(format!("{path}.function"), format!("`{path}.function` is required: an object with `name`."));
@@ -137,7 +140,7 @@ fn client(
     if findings.len() > before {
         return None;
     }
-    Some(ToolRef::Client { spec: ToolSpec { name: name?, description, parameters } })
+    Some(ToolRef::Client { spec: ToolSpec { name: name?, description, parameters }, waits })
 }
 
 fn name_rule(path: &str) -> String {

@@ -2,21 +2,12 @@
 //! with it then is the reader's business.
 
 /// Members that are named to callers as not supported, by path. `tools.mcp` stands for tools of that type.
-const UNSUPPORTED: &[&str] = &[
-    "approval",
-    "workflow",
-    "workflow_id",
-    "workflow_version",
-    "tools.mcp",
-    "compaction",
-    "limits.max_total_tokens",
-    "limits.max_cost_usd",
-];
+const UNSUPPORTED: &[&str] = &["workflow", "workflow_id", "workflow_version", "tools.mcp", "compaction"];
 
-pub(super) fn is_unsupported(path: &str) -> bool {
+pub(crate) fn is_unsupported(path: &str) -> bool {
     UNSUPPORTED.contains(&path)
 }
 
-pub(super) fn message(what: &str) -> String {
+pub(crate) fn message(what: &str) -> String {
     format!("{what} is not supported by this release; leave it out.")
 }

@@ -50,6 +50,8 @@ pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) 
         retention_seconds,
         expires_at: now + longest,
         lanes_version: 1,
+        lanes_at_work: 1,
+        paused_ms: 0,
         inbox: 0,
         watched_until: if is_looking { now + WATCHED_AT_FIRST } else { now },
         usage: Usage::default(),

@@ -55,6 +55,25 @@ pub enum Command {
         /// Whether it waits for the model's provider.
         upstream: bool,
     },
+    /// The lane's worker needs answers before the turn can go on.
+    Pause {
+        /// Its lease.
+        fence: Fence,
+        /// Questions that have no answer.
+        pending: u32,
+        /// When the first of them expires.
+        until: Timestamp,
+    },
+    /// A question of this lane was answered.
+    Answer {
+        /// The lane.
+        lane: LaneName,
+    },
+    /// The event bus was told that this lane waits.
+    Announced {
+        /// The lane.
+        lane: LaneName,
+    },
     /// The lane's worker has the job's last answer.
     Complete {
         /// Its lease.
@@ -102,6 +121,9 @@ pub enum Rejected {
     /// There is no such lane.
     #[error("the job has no lane {0}")]
     NoSuchLane(LaneName),
+    /// The lane does not wait for an answer.
+    #[error("lane {0} does not wait for an answer")]
+    NotWaiting(LaneName),
     /// A message came in after the last answer's conversation was loaded: another turn has to read it.
     #[error("a message came in; the job goes on")]
     MessageWaits,
@@ -116,16 +138,39 @@ pub enum Rejected {
 /// When it does nothing, and why.
 pub fn decide(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) -> Result<Vec<Fact>, Rejected> {
     match command {
-        Command::Claim { lane, turn, again, owner } => match job.lane(lane)?.take(*turn, *again, owner, now, times) {
-            Take::Dispose(disposition) => Err(Rejected::NotClaimable(disposition)),
-            Take::Claim(claimed) => Ok(begun(&job.head, now).into_iter().chain([Fact::Claimed(claimed)]).collect()),
-        },
+        Command::Claim { lane, turn, again, owner } => {
+            let lane = job.lane(lane)?;
+            match lane.take(*turn, *again, owner, now, times) {
+                Take::Dispose(disposition) => Err(Rejected::NotClaimable(disposition)),
+                Take::Claim(claimed) => {
+                    let woken = lane.waits.as_ref().map(|_| Fact::LaneWoken);
+                    let head = begun(&job.head, now).into_iter().chain(woken);
+                    Ok(head.chain(resumed(&job.head, now)).chain([Fact::Claimed(claimed)]).collect())
+                }
+            }
+        }
         Command::Checkpoint { fence, text_bytes } => {
             Ok(vec![Fact::Checkpointed(job.held(fence)?.checkpointed(*text_bytes))])
         }
         Command::Advance { fence } => Ok(vec![Fact::Advanced(job.held(fence)?.advanced(now, times))]),
         Command::Yield { fence, delay, upstream } => {
             Ok(vec![Fact::Yielded(job.held(fence)?.yielded(*delay, *upstream, now, times))])
+        }
+        Command::Pause { fence, pending, until } => {
+            let paused = Fact::Paused(job.held(fence)?.paused(*pending, *until, now, times));
+            Ok([paused].into_iter().chain(stopped(&job.head, now)).collect())
+        }
+        Command::Answer { lane } => {
+            job.unfinished()?;
+            let answered = job.lane(lane)?.answered(now, times).ok_or_else(|| Rejected::NotWaiting(lane.clone()))?;
+            let goes_on = answered.waits.is_none();
+            let head = if goes_on { vec![Fact::LaneWoken] } else { vec![] };
+            let resumed = resumed(&job.head, now).filter(|_| goes_on);
+            Ok(head.into_iter().chain(resumed).chain([Fact::Answered(answered)]).collect())
+        }
+        Command::Announced { lane } => {
+            let announced = job.lane(lane)?.announced().ok_or_else(|| Rejected::NotWaiting(lane.clone()))?;
+            Ok(vec![Fact::Announced(announced)])
         }
         Command::Complete { fence, inbox, reason } => {
             job.held(fence)?;
@@ -164,6 +209,26 @@ pub fn after(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) -
 fn begun(head: &Head, now: Timestamp) -> Option<Fact> {
     matches!(head.state, State::Queued { .. })
         .then(|| Fact::Began { at: now, deadline_at: now + Duration::from_secs(head.deadline_seconds.into()) })
+}
+
+/// The clock stands still with the last lane that was at work.
+fn stopped(head: &Head, now: Timestamp) -> Option<Fact> {
+    match head.state {
+        State::Running { deadline_at } if head.lanes_at_work <= 1 => {
+            Some(Fact::Stopped { at: now, remaining: deadline_at.since(now) })
+        }
+        _ => None,
+    }
+}
+
+/// And goes on with the first that is again.
+fn resumed(head: &Head, now: Timestamp) -> Option<Fact> {
+    match head.state {
+        State::InputRequired { remaining_ms, .. } => {
+            Some(Fact::Resumed { at: now, deadline_at: now + Duration::from_millis(remaining_ms) })
+        }
+        _ => None,
+    }
 }
 
 impl Job {

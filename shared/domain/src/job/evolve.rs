@@ -23,6 +23,28 @@ pub enum Fact {
     Advanced(Lane),
     /// A lane's turn was given back half way.
     Yielded(Lane),
+    /// A lane's turn waits for answers.
+    Paused(Lane),
+    /// A question of a lane was answered.
+    Answered(Lane),
+    /// The event bus knows that a lane waits.
+    Announced(Lane),
+    /// A lane that waited is at work again.
+    LaneWoken,
+    /// No lane is at work any more: the job waits.
+    Stopped {
+        /// Since when.
+        at: Timestamp,
+        /// What is left of its time.
+        remaining: Duration,
+    },
+    /// The job goes on.
+    Resumed {
+        /// Since when.
+        at: Timestamp,
+        /// When its time will be up.
+        deadline_at: Timestamp,
+    },
     /// A lane is closed.
     Closed(Lane),
     /// The job is over; its terminal event and its notification are owed.
@@ -64,11 +86,35 @@ pub fn evolve(mut job: Job, fact: &Fact) -> Result<Job, IllegalTransition> {
             job.head.metrics.queue_time_ms = millis(at.since(job.head.created_at));
             job.head.state = State::Running { deadline_at: *deadline_at };
         }
-        Fact::Claimed(lane) | Fact::Checkpointed(lane) | Fact::Advanced(lane) | Fact::Yielded(lane) => {
+        Fact::Claimed(lane)
+        | Fact::Checkpointed(lane)
+        | Fact::Advanced(lane)
+        | Fact::Yielded(lane)
+        | Fact::Paused(lane)
+        | Fact::Answered(lane)
+        | Fact::Announced(lane) => {
             if finished {
                 return Err(illegal);
             }
+            if let Fact::Paused(_) = fact {
+                job.head.lanes_at_work = job.head.lanes_at_work.saturating_sub(1);
+            }
             job.lanes.insert(lane.name.clone(), lane.clone());
+        }
+        Fact::LaneWoken => {
+            if finished {
+                return Err(illegal);
+            }
+            job.head.lanes_at_work += 1;
+        }
+        Fact::Stopped { at, remaining } => {
+            let State::Running { .. } = job.head.state else { return Err(illegal) };
+            job.head.state = State::InputRequired { since: *at, remaining_ms: millis(*remaining) };
+        }
+        Fact::Resumed { at, deadline_at } => {
+            let State::InputRequired { since, .. } = job.head.state else { return Err(illegal) };
+            job.head.paused_ms += millis(at.since(since));
+            job.head.state = State::Running { deadline_at: *deadline_at };
         }
         Fact::Closed(lane) => {
             job.lanes.insert(lane.name.clone(), lane.clone());
@@ -116,6 +162,12 @@ impl Fact {
             Self::Checkpointed(_) => "a checkpoint",
             Self::Advanced(_) => "the next turn",
             Self::Yielded(_) => "giving a turn back",
+            Self::Paused(_) => "a pause",
+            Self::Answered(_) => "an answer",
+            Self::Announced(_) => "announcing a pause",
+            Self::LaneWoken => "a lane going on",
+            Self::Stopped { .. } => "waiting for an answer",
+            Self::Resumed { .. } => "going on",
             Self::Closed(_) => "closing a lane",
             Self::Finished { .. } => "an end",
             Self::MessageAccepted => "a message",

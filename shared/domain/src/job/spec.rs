@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{id::JobId, limits::JobLimits, message::Message, sealed::Sealed, tool_call::ToolSpec};
+use crate::{approval::Approvals, id::JobId, limits::JobLimits, message::Message, sealed::Sealed, tool_call::ToolSpec};
 
 /// Which tools the model may, or must, call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub enum ToolRef {
     Client {
         /// Its definition.
         spec: ToolSpec,
+        /// Whether the job waits for the caller to run its calls; they are skipped otherwise.
+        #[serde(default)]
+        waits: bool,
     },
 }
 
@@ -71,7 +74,7 @@ impl ToolRef {
     pub fn name(&self) -> &str {
         match self {
             Self::Registered { name } => name,
-            Self::Client { spec } => &spec.name,
+            Self::Client { spec, .. } => &spec.name,
         }
     }
 }
@@ -111,7 +114,7 @@ pub struct Compaction {
 pub type Metadata = BTreeMap<String, String>;
 
 /// What a caller asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// The conversation so far, standing orders first; never empty.
     pub messages: Vec<Message>,
@@ -131,6 +134,12 @@ pub struct JobSpec {
     /// The caller's own key for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_api_key: Option<Sealed>,
+    /// The job that the key was sealed for, if not this one: that which this one goes on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_of: Option<JobId>,
+    /// Which calls a person has to approve.
+    #[serde(default, skip_serializing_if = "Approvals::is_empty")]
+    pub approval: Approvals,
     /// How a long conversation is shortened; `None`: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<Compaction>,

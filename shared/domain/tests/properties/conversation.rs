@@ -1,13 +1,11 @@
 //! What the model is told.
 
-use std::collections::BTreeMap;
-
 use domain::{
     answer::Answer,
     conversation::conversation,
     id::{LaneName, WriterId},
     job::{FinishReason, JobSpec, ModelSettings},
-    limits::{JobLimits, RESULT_BYTES_TO_MODEL, TURN_BYTES_TO_MODEL},
+    limits::{RESULT_BYTES_TO_MODEL, TURN_BYTES_TO_MODEL},
     message::{Content, Message, RequestedCall},
     time::Timestamp,
     tool_call::{Progress, ToolCall, ToolCallError, ToolErrorPhase, ToolOutcome},
@@ -20,12 +18,7 @@ fn spec() -> JobSpec {
     JobSpec {
         messages: vec![Message::system("Be brief."), Message::user("Look.")],
         settings: ModelSettings::default(),
-        tools: vec![],
-        limits: JobLimits::default(),
-        metadata: BTreeMap::new(),
-        previous_job: None,
-        model_api_key: None,
-        compaction: None,
+        ..JobSpec::default()
     }
 }
 
@@ -71,7 +64,20 @@ fn turn(lane: LaneName, turn: u32) -> impl Strategy<Value = Turn> {
             let n_calls = records.len().saturating_sub(n_strays);
             let calls = (0..).zip(records).filter_map(|(index, progress)| {
                 let (request, lane, started_at) = (request(index), lane.clone(), Timestamp::MIN);
-                Some((index, ToolCall { request, lane, turn, index, started_at, progress: progress? }))
+                Some((
+                    index,
+                    ToolCall {
+                        request,
+                        lane,
+                        turn,
+                        index,
+                        fingerprint: String::new(),
+                        attempts: 1,
+                        edited: None,
+                        started_at,
+                        progress: progress?,
+                    },
+                ))
             });
             let answer = text.map(|text| Answer {
                 text: text.to_owned(),
@@ -118,7 +124,7 @@ proptest! {
     #[test]
     fn every_call_that_was_asked_for_has_one_result_in_order_and_nothing_else_has(turns in turns(), next in 0..5_u32) {
         for lane in [LaneName::main(), "other".parse().unwrap(), "absent".parse().unwrap()] {
-            let told = conversation(&spec(), &turns, &lane, next);
+            let told = conversation(&spec(), &turns, &[], &lane, next, 0);
             let mut rest = told.strip_prefix(spec().messages.as_slice()).expect("the request comes first");
             for (_, answer) in answers_before(&turns, &lane, next) {
                 if answer.text.is_empty() && answer.calls.is_empty() { continue }
@@ -137,7 +143,7 @@ proptest! {
 
     #[test]
     fn a_turns_results_together_are_no_longer_than_the_model_may_read(turns in turns()) {
-        let told = conversation(&spec(), &turns, &LaneName::main(), 5);
+        let told = conversation(&spec(), &turns, &[], &LaneName::main(), 5, 0);
         let is_result = |message: &Message| matches!(message, Message::Tool { .. });
         for results in told.chunk_by(|a, b| is_result(a) && is_result(b)).filter(|chunk| is_result(&chunk[0])) {
             let total: usize = results.iter().map(|message| result(message).len()).sum();
@@ -149,7 +155,7 @@ proptest! {
     fn a_result_is_whole_or_begins_like_it_and_says_what_is_missing(turns in turns()) {
         for (turn, answer) in answers_before(&turns, &LaneName::main(), 5) {
             let one = Turns::from([((LaneName::main(), 1), turn.clone())]);
-            let told = conversation(&spec(), &one, &LaneName::main(), 2);
+            let told = conversation(&spec(), &one, &[], &LaneName::main(), 2, 0);
             let told = &told[spec().messages.len()..];
             let wholes: Vec<String> = (0..)
                 .zip(&answer.calls)
@@ -174,8 +180,8 @@ proptest! {
 
     #[test]
     fn what_the_model_is_told_grows_and_never_changes(turns in turns(), next in 0..5_u32) {
-        let before = conversation(&spec(), &turns, &LaneName::main(), next);
-        let after = conversation(&spec(), &turns, &LaneName::main(), next + 1);
+        let before = conversation(&spec(), &turns, &[], &LaneName::main(), next, 0);
+        let after = conversation(&spec(), &turns, &[], &LaneName::main(), next + 1, 0);
         prop_assert!(after.starts_with(&before));
     }
 }

@@ -1,7 +1,7 @@
 //! Random lives of a job: workers with right and wrong fences, late and doubled commands, a clock that jumps, the
 //! store's renewals and the sweeper's pushes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use domain::{
     id::{LaneName, WriterId},
@@ -10,7 +10,6 @@ use domain::{
         accept, after, decide,
     },
     lane::{Fence, Lane, Lease, LeaseTimes},
-    limits::JobLimits,
     message::Message,
     time::Timestamp,
 };
@@ -138,12 +137,7 @@ pub(super) fn new_job() -> Job {
     let spec = JobSpec {
         messages: vec![Message::user("Go on.")],
         settings: ModelSettings { model: "any".into(), ..ModelSettings::default() },
-        tools: vec![],
-        limits: JobLimits::default(),
-        metadata: BTreeMap::new(),
-        previous_job: None,
-        model_api_key: None,
-        compaction: None,
+        ..JobSpec::default()
     };
     let asker = Asker {
         id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),

@@ -370,12 +370,11 @@ fn unlucky(steps: &[Step]) -> Life {
     life
 }
 
-/// A pause is not built yet: no command leads to one, and all that is known of it is that it can be ended.
 #[test]
 fn a_job_that_waits_for_a_person_can_be_ended() {
     let mut job = new_job();
     let now = job.head.created_at;
-    job.head.state = State::InputRequired { since: now, remaining_ms: 1000, until: now };
+    job.head.state = State::InputRequired { since: now, remaining_ms: 1000 };
     for ending in [Ending::Cancelled, failed(FinishReason::Deadline)] {
         let over = after(&job, &Command::End { ending: ending.clone() }, now, &times()).unwrap();
         assert_eq!(over.head.ending(), Some(&ending));

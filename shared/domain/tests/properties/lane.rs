@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     id::{LaneName, WriterId},
-    lane::{Disposition, Lane, Lease, LeaseTimes, Phase, Take},
+    lane::{Disposition, Lane, Lease, LeaseTimes, Phase, Take, Waits},
     time::Timestamp,
 };
 use proptest::{option, prelude::*};
@@ -15,8 +15,10 @@ pub(super) fn lanes() -> impl Strategy<Value = Lane> {
     let place = (name, any::<bool>(), turns(), prop_oneof![Just(Phase::Model), Just(Phase::Tools)], 0..1_u64 << 60);
     let counts = (0..1000_u32, 0..1000_u32, 0..1000_u32, 0..1000_u32, any::<u32>().prop_map(|n| n >> 1));
     let lease = option::of((owners(), moments()).prop_map(|(owner, expires_at)| Lease { owner, expires_at }));
-    (place, counts, lease, option::of(moments()), 0..1_u64 << 60).prop_map(
-        |((name, open, turn, phase, epoch), counts, lease, due_at, output_bytes)| {
+    let waits = option::of((0..5_u32, moments(), any::<bool>()));
+    let waits = waits.prop_map(|waits| waits.map(|(pending, until, announced)| Waits { pending, until, announced }));
+    (place, counts, lease, option::of(moments()), 0..1_u64 << 60, waits).prop_map(
+        |((name, open, turn, phase, epoch), counts, lease, due_at, output_bytes, waits)| {
             let (attempt, tries, backoffs, recoveries, sweeps) = counts;
             Lane {
                 name,
@@ -32,6 +34,7 @@ pub(super) fn lanes() -> impl Strategy<Value = Lane> {
                 lease,
                 due_at,
                 output_bytes,
+                waits,
             }
         },
     )
@@ -64,6 +67,7 @@ proptest! {
         let expected = match lane.turn.checked_sub(turn) {
             _ if !lane.open => Disposition::Closed,
             None => Disposition::Keep,
+            Some(0) if lane.is_waiting(now) => Disposition::Drop,
             Some(0) => {
                 Disposition::ComeBack(lane.lease.as_ref().map_or(Duration::ZERO, |lease| lease.expires_at.since(now)))
             }
@@ -101,7 +105,7 @@ proptest! {
             return Ok(());
         };
         prop_assert!(lane.open && lane.due_at.is_some_and(|due| due <= now));
-        prop_assert_eq!(swept.ask, !lane.is_leased(now));
+        prop_assert_eq!(swept.ask, !lane.is_leased(now) && !lane.is_waiting(now));
         prop_assert!(swept.lane.due_at >= Some(now + Duration::from_secs(30)));
         let only = Lane { due_at: lane.due_at, sweeps: lane.sweeps, ..swept.lane };
         prop_assert_eq!(only, lane);

@@ -152,21 +152,7 @@ impl Written {
 
     fn call(&self, answer: &Answer, index: usize, status: ToolCallStatus) -> ToolCallView {
         let call = &answer.calls[index];
-        ToolCallView {
-            id: call.id.to_string(),
-            lane: self.lane.name.clone(),
-            turn: self.lane.turn,
-            node_id: None,
-            name: call.name.clone(),
-            arguments: call.arguments.clone(),
-            status,
-            result: None,
-            result_truncated: false,
-            error: None,
-            started_at: None,
-            finished_at: None,
-            duration_ms: None,
-        }
+        ToolCallView { status, ..ToolCallView::pending(call, &self.lane.name, self.lane.turn) }
     }
 }
 

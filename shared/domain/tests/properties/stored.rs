@@ -126,11 +126,7 @@ fn states() -> impl Strategy<Value = State> {
     prop_oneof![
         moments().prop_map(|until| State::Queued { until }),
         moments().prop_map(|deadline_at| State::Running { deadline_at }),
-        (moments(), any::<u64>(), moments()).prop_map(|(since, remaining_ms, until)| State::InputRequired {
-            since,
-            remaining_ms,
-            until
-        }),
+        (moments(), any::<u64>()).prop_map(|(since, remaining_ms)| State::InputRequired { since, remaining_ms }),
         (endings(), moments(), owed).prop_map(|(ending, at, owed)| State::Finished { ending, at, owed }),
     ]
 }
@@ -139,7 +135,7 @@ fn heads() -> impl Strategy<Value = Head> {
     let kind = prop_oneof![Just(JobKind::Chat), Just(JobKind::Workflow)];
     let names = (ids(), kind, option::of(ids()), option::of(ids()), texts());
     let at = (moments(), option::of(moments()), moments(), moments());
-    (names, at, states(), any::<[u32; 4]>(), usages(), metrics()).prop_map(
+    (names, at, states(), any::<[u32; 6]>(), usages(), metrics()).prop_map(
         |((user, kind, thread, message, model), at, state, numbers, usage, metrics)| Head {
             id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),
             user,
@@ -155,6 +151,8 @@ fn heads() -> impl Strategy<Value = Head> {
             expires_at: at.2,
             lanes_version: numbers[2],
             inbox: numbers[3],
+            lanes_at_work: numbers[4],
+            paused_ms: numbers[5].into(),
             watched_until: at.3,
             usage,
             metrics,
@@ -174,6 +172,7 @@ fn outcomes() -> impl Strategy<Value = ToolOutcome> {
         (1..3_usize).prop_map(|n| ToolOutcome::Completed("é漢x".repeat(n * RESULT_VIEW_BYTES / 6))),
         error.prop_map(|(phase, message)| ToolOutcome::Error(ToolCallError { phase, message })),
         texts().prop_map(ToolOutcome::Skipped),
+        option::of(texts()).prop_map(ToolOutcome::Denied),
         Just(ToolOutcome::Unknown),
     ]
 }
@@ -183,12 +182,16 @@ fn tool_calls() -> impl Strategy<Value = ToolCall> {
         ids().prop_map(|by| Progress::Started { by }),
         (outcomes(), moments()).prop_map(|(outcome, at)| Progress::Finished { outcome, at }),
     ];
-    (requests(), ids(), any::<u32>(), any::<u32>(), moments(), progress).prop_map(
-        |(request, lane, turn, index, started_at, progress)| ToolCall {
+    let ledger = (texts(), any::<u32>(), option::of(texts()));
+    (requests(), ids(), any::<u32>(), any::<u32>(), moments(), progress, ledger).prop_map(
+        |(request, lane, turn, index, started_at, progress, (fingerprint, attempts, edited))| ToolCall {
             request,
             lane,
             turn,
             index,
+            fingerprint,
+            attempts,
+            edited,
             started_at,
             progress,
         },
@@ -355,6 +358,9 @@ fn a_call_that_was_cut_off_is_run_again_only_if_its_tool_allows_it() {
         lane: "main".parse().unwrap(),
         turn: 1,
         index: 0,
+        fingerprint: String::new(),
+        attempts: 1,
+        edited: None,
         started_at: Timestamp::MIN,
         progress,
     };

@@ -62,7 +62,6 @@ pub(crate) fn state_word(state: &State) -> &'static str {
 mod tests {
     use domain::{
         job::{Asker, Ending, Fact, FailedDuring, FinishReason, Job, JobError, JobSpec, ModelSettings, accept, evolve},
-        limits::JobLimits,
         message::Message,
         time::Timestamp,
     };
@@ -73,12 +72,7 @@ mod tests {
         let spec = JobSpec {
             messages: vec![Message::user("Hello")],
             settings: ModelSettings { model: "m".to_owned(), ..Default::default() },
-            tools: vec![],
-            limits: JobLimits::default(),
-            metadata: Default::default(),
-            previous_job: None,
-            model_api_key: None,
-            compaction: None,
+            ..JobSpec::default()
         };
         let asker = Asker {
             id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),

@@ -5,8 +5,10 @@ use std::{ops::RangeInclusive, str::FromStr};
 use domain::id::InvalidId;
 use serde_json::{Map, Value};
 
-use super::unsupported;
-use crate::error::{ApiError, Finding};
+use crate::{
+    error::{ApiError, Finding},
+    job_request::unsupported,
+};
 
 /// More findings than this help nobody, and a hostile body could cause millions.
 const MOST_FINDINGS: usize = 50;
@@ -14,13 +16,13 @@ const LONGEST_NAME: usize = 64;
 
 /// What is wrong so far.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     list: Vec<Finding>,
     dropped: usize,
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, param: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, param: impl Into<String>, message: impl Into<String>) {
         if self.list.len() < MOST_FINDINGS {
             self.list.push(Finding::new(param, message));
         } else {
@@ -28,16 +30,16 @@ impl Findings {
         }
     }
 
-    pub(super) fn wrong_type(&mut self, path: &str, expected: &str, got: &Value) {
+    pub(crate) fn wrong_type(&mut self, path: &str, expected: &str, got: &Value) {
         self.add(path, format!("`{path}` must be {expected}, not {}.", describe(got)));
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len() + self.dropped
     }
 
     /// What was read, if nothing was found.
-    pub(super) fn into_result<T>(mut self, read: Option<T>) -> Result<T, ApiError> {
+    pub(crate) fn into_result<T>(mut self, read: Option<T>) -> Result<T, ApiError> {
         if self.dropped > 0 {
             self.list.push(Finding::new("body", format!("{} more findings are left out.", self.dropped)));
         }
@@ -49,7 +51,7 @@ impl Findings {
 }
 
 /// The path of a member; names are cut, since they may be megabytes.
-pub(super) fn join(path: &str, name: &str) -> String {
+pub(crate) fn join(path: &str, name: &str) -> String {
     let name: String = name.chars().take(LONGEST_NAME).collect();
     if path.is_empty() { name } else { format!("{path}.{name}") }
 }
@@ -67,14 +69,14 @@ fn describe(value: &Value) -> &'static str {
 
 /// The members of an object that were not read yet. A member that is null counts as left out.
 #[derive(Debug)]
-pub(super) struct Members {
+pub(crate) struct Members {
     map: Map<String, Value>,
     path: String,
 }
 
 impl Members {
     /// The members of the object at `path`, without those that are not supported.
-    pub(super) fn new(mut map: Map<String, Value>, path: &str, findings: &mut Findings) -> Self {
+    pub(crate) fn new(mut map: Map<String, Value>, path: &str, findings: &mut Findings) -> Self {
         let unsupported: Vec<String> =
             map.keys().filter(|name| unsupported::is_unsupported(&join(path, name))).cloned().collect();
         for name in unsupported {
@@ -87,7 +89,7 @@ impl Members {
     }
 
     /// The members of `value` at `path`, or a finding.
-    pub(super) fn of(value: Value, path: &str, findings: &mut Findings) -> Option<Self> {
+    pub(crate) fn of(value: Value, path: &str, findings: &mut Findings) -> Option<Self> {
         match value {
             Value::Object(map) => Some(Self::new(map, path, findings)),
             other => {
@@ -97,23 +99,23 @@ impl Members {
         }
     }
 
-    pub(super) fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         join(&self.path, name)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.peek(name).is_some()
     }
 
-    pub(super) fn peek(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
         self.map.get(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.map.remove(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(&mut self, name: &str, findings: &mut Findings) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &str, findings: &mut Findings) -> Option<String> {
         match self.take(name)? {
             Value::String(text) => Some(text),
             other => {
@@ -124,7 +126,7 @@ impl Members {
     }
 
     /// One of a few words.
-    pub(super) fn word(&mut self, name: &str, words: &[&str], findings: &mut Findings) -> Option<String> {
+    pub(crate) fn word(&mut self, name: &str, words: &[&str], findings: &mut Findings) -> Option<String> {
         let text = self.take(name)?;
         let path = self.path(name);
         let expected: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
@@ -137,7 +139,7 @@ impl Members {
         }
     }
 
-    pub(super) fn boolean(&mut self, name: &str, findings: &mut Findings) -> Option<bool> {
+    pub(crate) fn boolean(&mut self, name: &str, findings: &mut Findings) -> Option<bool> {
         match self.take(name)? {
             Value::Bool(value) => Some(value),
             other => {
@@ -147,7 +149,7 @@ impl Members {
         }
     }
 
-    pub(super) fn array(&mut self, name: &str, findings: &mut Findings) -> Option<Vec<Value>> {
+    pub(crate) fn array(&mut self, name: &str, findings: &mut Findings) -> Option<Vec<Value>> {
         match self.take(name)? {
             Value::Array(items) => Some(items),
             other => {
@@ -157,12 +159,12 @@ impl Members {
         }
     }
 
-    pub(super) fn object(&mut self, name: &str, findings: &mut Findings) -> Option<Members> {
+    pub(crate) fn object(&mut self, name: &str, findings: &mut Findings) -> Option<Members> {
         let value = self.take(name)?;
         Members::of(value, &self.path(name), findings)
     }
 
-    pub(super) fn integer(&mut self, name: &str, range: RangeInclusive<u32>, findings: &mut Findings) -> Option<u32> {
+    pub(crate) fn integer(&mut self, name: &str, range: RangeInclusive<u32>, findings: &mut Findings) -> Option<u32> {
         let value = self.take(name)?;
         let path = self.path(name);
         let expected = format!("an integer from {} to {}", range.start(), range.end());
@@ -180,7 +182,7 @@ impl Members {
         number
     }
 
-    pub(super) fn number(&mut self, name: &str, range: RangeInclusive<f64>, findings: &mut Findings) -> Option<f64> {
+    pub(crate) fn number(&mut self, name: &str, range: RangeInclusive<f64>, findings: &mut Findings) -> Option<f64> {
         let value = self.take(name)?;
         let path = self.path(name);
         let expected = format!("a number from {} to {}", range.start(), range.end());
@@ -195,7 +197,7 @@ impl Members {
         number
     }
 
-    pub(super) fn id<T: FromStr<Err = InvalidId>>(&mut self, name: &str, findings: &mut Findings) -> Option<T> {
+    pub(crate) fn id<T: FromStr<Err = InvalidId>>(&mut self, name: &str, findings: &mut Findings) -> Option<T> {
         let text = self.text(name, findings)?;
         text.parse()
             .map_err(|error: InvalidId| findings.add(self.path(name), id_message(&self.path(name), &error)))
@@ -203,17 +205,17 @@ impl Members {
     }
 
     /// The object as it came.
-    pub(super) fn into_value(self) -> Value {
+    pub(crate) fn into_value(self) -> Value {
         Value::Object(self.map)
     }
 
     /// The members as they came.
-    pub(super) fn into_pairs(self) -> Map<String, Value> {
+    pub(crate) fn into_pairs(self) -> Map<String, Value> {
         self.map
     }
 
     /// Names every member that nobody asked for.
-    pub(super) fn finish(self, findings: &mut Findings) {
+    pub(crate) fn finish(self, findings: &mut Findings) {
         for name in self.map.keys() {
             let path = self.path(name);
             let message = match hint(&path) {
@@ -225,7 +227,7 @@ impl Members {
     }
 }
 
-pub(super) fn id_message(path: &str, error: &InvalidId) -> String {
+pub(crate) fn id_message(path: &str, error: &InvalidId) -> String {
     format!("`{path}` is not a valid {}: {}.", error.kind, error.rule)
 }
 

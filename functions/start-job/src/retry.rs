@@ -1,0 +1,105 @@
+//! `POST /jobs/{id}/retry`: a new job that goes on where one failed, with everything before it kept.
+
+use api::{
+    act_request::RetryRequest,
+    error::{ApiError, Missing},
+    idempotency::{self, IdempotencyKey},
+    paths,
+    user::User,
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use domain::{
+    conversation::conversation,
+    id::{JobId, LaneName, UserId},
+    job::{Asker, JobSpec, Status},
+};
+use store::{NewJob, Record};
+
+use crate::{Starter, unavailable};
+
+pub(crate) async fn retry(
+    State(starter): State<Starter>,
+    User(user): User,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let request = RetryRequest::parse(&body)?;
+    let key = IdempotencyKey::of(&headers).map_err(|finding| ApiError::Invalid(vec![finding]))?;
+    let key = key.map(|key| store::IdempotencyKey {
+        key: key.as_str().to_owned(),
+        // Another job's retry is another request.
+        fingerprint: idempotency::fingerprint(format!("retry {id} {}", String::from_utf8_lossy(&body)).as_bytes()),
+    });
+    if let Some(key) = &key
+        && let Some(known) = starter.store.job_of_key(&user, key).await.map_err(unavailable)?
+    {
+        let (status, view) = starter.answer(known).await?;
+        return Ok((status, [(header::LOCATION, paths::job(&view.summary.id))], Json(view)).into_response());
+    }
+    starter.refuse_when_paused().await?;
+    let failed = starter.failed(&id, &user).await?;
+    let new = again(failed, &request, user, key, starter.max_at_work)?;
+    let (status, view) = starter.create(new).await?;
+    Ok((status, [(header::LOCATION, paths::job(&view.summary.id))], Json(view)).into_response())
+}
+
+impl Starter {
+    /// The user's job of this name, which has ended without an answer.
+    async fn failed(&self, id: &str, user: &UserId) -> Result<Record, ApiError> {
+        let missing = || ApiError::NotFound(Missing::Job);
+        let id: JobId = id.parse().map_err(|_| missing())?;
+        let record = self.store.load(&id).await.map_err(unavailable)?;
+        let record = record.filter(|record| record.head.user == *user && record.head.expires_at > (self.now)());
+        let record = record.ok_or_else(missing)?;
+        match record.head.status() {
+            Status::Failed | Status::Cancelled => Ok(record),
+            Status::Completed => Err(ApiError::Conflict {
+                code: "job_completed",
+                message: "The job has its answer. Start another with `previous_job_id` to go on from its conversation."
+                    .to_owned(),
+            }),
+            Status::Queued | Status::Running | Status::InputRequired => Err(ApiError::Conflict {
+                code: "job_at_work",
+                message: "The job has not ended. Wait for its end, or cancel it first.".to_owned(),
+            }),
+        }
+    }
+}
+
+/// The same job from where it stopped: what its whole turns have said is its conversation, and the turn that failed is the
+/// new job's first.
+fn again(
+    failed: Record,
+    request: &RetryRequest,
+    user: UserId,
+    key: Option<store::IdempotencyKey>,
+    max_at_work: u32,
+) -> Result<NewJob, ApiError> {
+    let Record { head, lanes, spec, turns, inbox, .. } = failed;
+    let Some(spec) = spec else { return Err(ApiError::NotFound(Missing::Job)) };
+    if request.node_id.is_some() {
+        return Err(ApiError::invalid("node_id", "The job is a chat and has no nodes. Leave `node_id` out."));
+    }
+    let main = LaneName::main();
+    let turn = lanes.get(&main).map_or(1, |lane| lane.turn);
+    let messages = conversation(&spec, &turns, &inbox, &main, turn, head.inbox);
+    let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
+    let key_of = spec.model_api_key.as_ref().map(|_| spec.key_of.clone().unwrap_or_else(|| head.id.clone()));
+    let asker = Asker {
+        id,
+        user,
+        thread: head.thread,
+        message: head.message,
+        retention_seconds: head.retention_seconds,
+        is_looking: true,
+    };
+    let spec = JobSpec { messages, previous_job: Some(head.id), key_of, ..spec };
+    Ok(NewJob { asker, spec, key, max_at_work })
+}

@@ -1,0 +1,201 @@
+//! The bodies of requests that act on a job: an answer, a message, a retry. Everything that is wrong is found at once.
+
+use domain::{
+    id::InputRequestId,
+    input_request::{InputAnswer, InputKind, InputRequest},
+    limits::RESULT_BYTES,
+    message::Content,
+    time::Timestamp,
+};
+use serde_json::Value;
+
+use crate::{
+    error::{ApiError, Finding},
+    members::{Findings, Members},
+    schema,
+};
+
+/// Longest body of a request that acts on a job, in bytes: a tool's result with room for escapes.
+pub const BODY_BYTES: usize = 1024 * 1024;
+/// Longest message for a running job, in bytes of JSON: one item of the table holds it.
+const MESSAGE_BYTES: usize = 256 * 1024;
+
+/// An answer to a question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerRequest {
+    /// An action, or the id of one of the question's options.
+    pub action: String,
+    /// What comes with it.
+    pub data: Option<Value>,
+}
+
+/// A message for a running job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageRequest {
+    /// What it says.
+    pub content: Content,
+}
+
+/// A wish to go on where a job failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RetryRequest {
+    /// From this node of a workflow, instead of the one that failed.
+    pub node_id: Option<String>,
+}
+
+impl AnswerRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// With everything that was found.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut findings = Findings::default();
+        let mut members = object(body, "an object with `action`", &mut findings)?;
+        let action = members.text("action", &mut findings);
+        if action.is_none() && findings.len() == 0 {
+            findings.add("action", "`action` is required: an action, or the id of one of the request's options.");
+        }
+        let data = members.take("data");
+        members.finish(&mut findings);
+        findings.into_result(action.map(|action| Self { action, data }))
+    }
+
+    /// The answer that this is to `request`, held against its choices and its schema.
+    ///
+    /// # Errors
+    /// A conflict when the request has an answer, unprocessable when this does not fit.
+    pub fn answers(self, request: &InputRequest, by: String, at: Timestamp) -> Result<InputAnswer, ApiError> {
+        let Self { action, data } = self;
+        let answer = request.answer(&action, data, by, at).map_err(|bad| match bad {
+            domain::input_request::BadAnswer::Answered(_) => already_answered(request),
+            bad @ domain::input_request::BadAnswer::Action { .. } => unfit("action", bad.to_string()),
+            bad @ domain::input_request::BadAnswer::NoData(..) => unfit("data", bad.to_string()),
+        })?;
+        if let (Some(data), Some(schema)) = (&answer.data, &request.input_schema)
+            && !matches!(answer.action, domain::input_request::Action::Reject | domain::input_request::Action::Skip)
+            && let Err(findings) = schema::fits(schema, data, "data")
+        {
+            let listed: Vec<String> = findings.iter().map(|(place, what)| format!("{place}: {what}")).collect();
+            return Err(unfit("data", format!("it does not fit `input_schema`: {}", listed.join("; "))));
+        }
+        let bytes = answer.data.as_ref().map_or(0, |data| data.to_string().len());
+        if request.kind == InputKind::ClientTool && bytes > RESULT_BYTES {
+            return Err(unfit("data", format!("a result may have {RESULT_BYTES} bytes, and this has {bytes}")));
+        }
+        if bytes > MESSAGE_BYTES {
+            return Err(unfit("data", format!("it may have {MESSAGE_BYTES} bytes, and has {bytes}")));
+        }
+        Ok(answer)
+    }
+}
+
+fn unfit(param: &'static str, what: String) -> ApiError {
+    ApiError::Unprocessable {
+        code: "answer_unfit",
+        param: Some(param),
+        message: format!("The answer cannot be taken: {what}."),
+    }
+}
+
+/// Somebody was first.
+pub fn already_answered(request: &InputRequest) -> ApiError {
+    let how = request.answer.as_ref().map_or_else(String::new, |answer| {
+        format!(" with `{}` by {} at {}", answer.action.as_str(), answer.by, answer.at)
+    });
+    ApiError::Conflict {
+        code: "already_answered",
+        message: format!("The request was answered{how}. An answer stands; nothing is to be done."),
+    }
+}
+
+/// The job does not wait for it any more.
+pub fn expired(id: &InputRequestId) -> ApiError {
+    ApiError::Conflict {
+        code: "request_expired",
+        message: format!("The request {id} has expired, and its default action was taken. GET /jobs/{{id}} shows it."),
+    }
+}
+
+impl MessageRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// With everything that was found.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut findings = Findings::default();
+        let mut members = object(body, "an object with `content`", &mut findings)?;
+        let content = members.take("content");
+        members.finish(&mut findings);
+        let content = match content {
+            None => {
+                findings.add("content", "`content` is required: what the message says.");
+                None
+            }
+            Some(value) if value.to_string().len() > MESSAGE_BYTES => {
+                findings.add("content", format!("`content` may have {MESSAGE_BYTES} bytes as JSON."));
+                None
+            }
+            Some(value) => match serde_json::from_value::<Content>(value) {
+                Ok(content) if !content.is_empty() => Some(content),
+                Ok(_) => {
+                    findings.add("content", "`content` is empty. Say something.");
+                    None
+                }
+                Err(_) => {
+                    findings.add("content", "`content` must be a string, or an array of content parts.");
+                    None
+                }
+            },
+        };
+        findings.into_result(content.map(|content| Self { content }))
+    }
+}
+
+impl RetryRequest {
+    /// Reads a body, which may be empty.
+    ///
+    /// # Errors
+    /// With everything that was found.
+    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self::default());
+        }
+        let mut findings = Findings::default();
+        let mut members = object(body, "an object, or nothing", &mut findings)?;
+        let node_id = members.text("node_id", &mut findings);
+        members.finish(&mut findings);
+        findings.into_result(Some(Self { node_id }))
+    }
+}
+
+fn object(body: &[u8], expected: &str, findings: &mut Findings) -> Result<Members, ApiError> {
+    if body.len() > BODY_BYTES {
+        return Err(ApiError::TooLarge { bytes: body.len() });
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(map)) => Ok(Members::new(map, "", findings)),
+        _ => Err(ApiError::Invalid(vec![Finding::new("body", format!("The body must be JSON: {expected}."))])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(error: ApiError) -> String {
+        error.body().message
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_said() {
+        let answer = |body: &str| AnswerRequest::parse(body.as_bytes());
+        assert_eq!(answer(r#"{"action": "approve"}"#).unwrap().action, "approve");
+        assert!(message(answer("{}").unwrap_err()).contains("`action` is required"));
+        assert!(message(answer(r#"{"action": 1}"#).unwrap_err()).contains("must be a string"));
+        assert!(message(answer(r#"{"action": "a", "reason": "x"}"#).unwrap_err()).contains("no member `reason`"));
+        assert!(message(answer("nonsense").unwrap_err()).contains("must be JSON"));
+        assert!(message(MessageRequest::parse(br#"{"content": ""}"#).unwrap_err()).contains("is empty"));
+        assert!(message(MessageRequest::parse(br#"{"content": 5}"#).unwrap_err()).contains("must be a string"));
+        assert_eq!(RetryRequest::parse(b"").unwrap(), RetryRequest::default());
+    }
+}
