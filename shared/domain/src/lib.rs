@@ -23,3 +23,4 @@ pub mod time;
 pub mod tool_call;
 pub mod turn;
 pub mod usage;
+pub mod workflow;
