@@ -28,3 +28,4 @@ pub mod time;
 pub mod tool_call;
 pub mod turn;
 pub mod usage;
+pub mod workflow;

@@ -10,4 +10,5 @@ mod properties {
     mod lane;
     mod log;
     mod stored;
+    mod workflow;
 }

@@ -1,0 +1,5 @@
+//! Workflows: documents, and runs of them with a played model, played people and any order of settling.
+
+mod checking;
+mod driver;
+mod four_documents;
