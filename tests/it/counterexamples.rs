@@ -78,6 +78,7 @@ impl Schedule {
                 ..JobSpec::default()
             },
             key: None,
+            run: None,
             max_at_work: 1,
         };
         let CreateOutcome::Created(head) = starter.store.create(new, starter.clock.now()).await.unwrap() else {

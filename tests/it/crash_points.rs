@@ -374,6 +374,7 @@ fn new_job(id: JobId, approved: bool) -> NewJob {
             ..JobSpec::default()
         },
         key: Some(IdempotencyKey { key: "k".to_owned(), fingerprint: "f".to_owned() }),
+        run: None,
         max_at_work: 1,
     }
 }

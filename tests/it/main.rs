@@ -18,3 +18,4 @@ mod tool_calls;
 mod turns;
 mod upgrade;
 mod upstream;
+mod workflows;

@@ -35,6 +35,7 @@ async fn started(world: &World, worker: &Worker, is_lost: bool) -> JobId {
             ..JobSpec::default()
         },
         key: None,
+        run: None,
         max_at_work: 1,
     };
     let upkeep = &worker.engine.upkeep;

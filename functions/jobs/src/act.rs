@@ -26,7 +26,7 @@ pub(crate) async fn cancel(
     let head = desk.own_head(&user, &id).await?;
     desk.end(&head.id).await?;
     let record = desk.own_record(&user, &id, true).await?;
-    Ok(Json(desk.view(record)))
+    Ok(Json(desk.view(record).await?))
 }
 
 pub(crate) async fn delete(

@@ -1,6 +1,7 @@
 //! Reading jobs and acting on them. Every route answers 404 for a job of somebody else's.
 
 mod act;
+mod catalogue;
 pub mod config;
 mod parameters;
 mod people;
@@ -13,6 +14,7 @@ use api::{
     error::{ApiError, Missing, method_not_allowed, route_not_found},
     job_view::{JobDetails, JobView, ToolView},
     paths, request_id,
+    workflow_view::WorkflowView,
 };
 use axum::{
     Router,
@@ -21,7 +23,7 @@ use axum::{
 };
 use domain::{
     id::{JobId, UserId},
-    job::Head,
+    job::{Head, JobKind},
     time::Timestamp,
 };
 use queue::ContinuationQueue;
@@ -54,6 +56,9 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::MESSAGES, post(people::post))
         .route(paths::INPUT_REQUEST, post(people::answer))
         .route(paths::TOOLS, get(read::tools))
+        .route(paths::WORKFLOWS, get(catalogue::list))
+        .route(paths::VALIDATE_WORKFLOW, post(catalogue::validate))
+        .route(paths::WORKFLOW, get(catalogue::get).put(catalogue::put).delete(catalogue::delete))
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(request_id::stamp))
@@ -87,10 +92,28 @@ impl Desk {
         head.user == *user && head.expires_at > (self.now)()
     }
 
-    fn view(&self, record: Record) -> JobView {
+    async fn view(&self, record: Record) -> Result<JobView, ApiError> {
+        let workflow = self.workflow(&record).await?;
         let address = self.addresses.issue(&record.head.id, &record.head.user, (self.now)());
-        let details = JobDetails::of(&record.events, record.lanes.values(), record.inputs, record.metadata);
-        JobView::new(&record.head, JobDetails { stream_url: Some(address.stream_url), ..details })
+        let Record { head, lanes, metadata, inputs, events, output, .. } = record;
+        let details = JobDetails::of(&events, lanes.values(), inputs, metadata);
+        let details = JobDetails {
+            output: output.unwrap_or(details.output),
+            workflow,
+            stream_url: Some(address.stream_url),
+            ..details
+        };
+        Ok(JobView::new(&head, details))
+    }
+
+    /// Where the job's workflow is, if it is one.
+    async fn workflow(&self, record: &Record) -> Result<Option<WorkflowView>, ApiError> {
+        if record.head.kind != JobKind::Workflow {
+            return Ok(None);
+        }
+        let spec = self.store.spec(&record.head.id).await.map_err(unavailable)?.and_then(|spec| spec.workflow);
+        let run = record.run.as_ref().map(|(_, run)| run);
+        Ok(spec.map(|spec| WorkflowView::new(&spec, &record.head, run, &record.lanes)))
     }
 }
 

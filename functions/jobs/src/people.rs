@@ -50,7 +50,7 @@ pub(crate) async fn answer(
         AnswerOutcome::Gone => return Err(missing()),
     }
     let record = desk.own_record(&user, &id, true).await?;
-    Ok(Json(desk.view(record)))
+    Ok(Json(desk.view(record).await?))
 }
 
 /// `POST /jobs/{id}/messages`. Sent again under the same `Idempotency-Key`, a message is accepted once.

@@ -37,7 +37,7 @@ pub(crate) async fn job(
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, ApiError> {
     let record = desk.own_record(&user, &id, false).await?;
-    Ok(Json(desk.view(record)))
+    Ok(Json(desk.view(record).await?))
 }
 
 pub(crate) async fn list(

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod events;
 mod retry;
+mod workflow;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use api::{
     job_view::{JobDetails, JobView},
     paths, request_id,
     user::User,
+    workflow_view::WorkflowView,
 };
 use axum::{
     Json, Router,
@@ -118,10 +120,19 @@ impl Starter {
             }
         }
         let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
-        let StartJobRequest { mut spec, thread, message, retention_seconds, model_api_key, .. } = request;
+        let StartJobRequest { mut spec, thread, message, retention_seconds, model_api_key, workflow, .. } = request;
+        let warnings = match workflow {
+            Some(workflow) => self.resolve(workflow, &mut spec, &user).await?,
+            None => vec![],
+        };
         spec.model_api_key = model_api_key.map(|key| self.seal(&key, &id)).transpose()?;
         let asker = Asker { id, user, thread, message, retention_seconds, is_looking };
-        self.create(NewJob { asker, spec, key, max_at_work: self.max_at_work }).await
+        let (status, mut view) =
+            self.create(NewJob { asker, spec, key, run: None, max_at_work: self.max_at_work }).await?;
+        if let Some(workflow) = &mut view.workflow {
+            workflow.warnings = warnings;
+        }
+        Ok((status, view))
     }
 
     async fn refuse_when_paused(&self) -> Result<(), ApiError> {
@@ -133,6 +144,7 @@ impl Starter {
 
     /// Records a job, puts its first turn in line, and answers with it.
     async fn create(&self, new: NewJob) -> Result<(StatusCode, JobView), ApiError> {
+        let (workflow, run) = (new.spec.workflow.clone(), new.run.clone());
         let created = self.store.create(new, (self.now)()).await.map_err(unavailable)?;
         if let CreateOutcome::Created(head) = &created {
             let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
@@ -141,7 +153,11 @@ impl Starter {
                 tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "first turn not sent");
             }
         }
-        self.answer(created).await
+        let (status, mut view) = self.answer(created.clone()).await?;
+        if let (CreateOutcome::Created(head), Some(workflow)) = (&created, workflow) {
+            view.workflow = Some(WorkflowView::new(&workflow, head, run.as_ref(), &Default::default()));
+        }
+        Ok((status, view))
     }
 
     fn seal(&self, key: &ModelApiKey, job: &JobId) -> Result<Sealed, ApiError> {
@@ -164,6 +180,7 @@ impl Starter {
                 let record = self.store.with_log(&head.id, true).await.map_err(unavailable)?;
                 let Some(record) = record else { return Err(gone(&head.id)) };
                 let details = JobDetails::of(&record.events, record.lanes.values(), record.inputs, record.metadata);
+                let details = JobDetails { output: record.output.unwrap_or(details.output), ..details };
                 Ok((StatusCode::OK, self.view(&record.head, details)))
             }
             CreateOutcome::ExistingGone(job) => Err(gone(&job)),
@@ -194,7 +211,7 @@ impl Starter {
             });
         }
         let Some(spec) = &record.spec else { return Ok(vec![]) };
-        Ok(conversation(spec, &record.turns, &record.inbox, &LaneName::main(), u32::MAX, record.head.inbox))
+        Ok(conversation(&spec.messages, &record.turns, &record.inbox, &LaneName::main(), u32::MAX, record.head.inbox))
     }
 }
 

@@ -17,7 +17,9 @@ use axum::{
 use domain::{
     conversation::conversation,
     id::{JobId, LaneName, UserId},
-    job::{Asker, JobSpec, Status},
+    job::{Asker, JobSpec, Status, WorkflowSpec},
+    time::Timestamp,
+    workflow::{Run, retry_from},
 };
 use store::{NewJob, Record};
 
@@ -45,7 +47,7 @@ pub(crate) async fn retry(
     }
     starter.refuse_when_paused().await?;
     let failed = starter.failed(&id, &user).await?;
-    let new = again(failed, &request, user, key, starter.max_at_work)?;
+    let new = again(failed, &request, user, key, starter.max_at_work, (starter.now)())?;
     let (status, view) = starter.create(new).await?;
     Ok((status, [(header::LOCATION, paths::job(&view.summary.id))], Json(view)).into_response())
 }
@@ -81,15 +83,23 @@ fn again(
     user: UserId,
     key: Option<store::IdempotencyKey>,
     max_at_work: u32,
+    now: Timestamp,
 ) -> Result<NewJob, ApiError> {
-    let Record { head, lanes, spec, turns, inbox, .. } = failed;
+    let Record { head, lanes, spec, turns, inbox, run, .. } = failed;
     let Some(spec) = spec else { return Err(ApiError::NotFound(Missing::Job)) };
-    if request.node_id.is_some() {
+    let run = match &spec.workflow {
+        Some(flow) => Some(run_again(flow, run.map(|(_, run)| run), request, now)?),
+        None => None,
+    };
+    if request.node_id.is_some() && run.is_none() {
         return Err(ApiError::invalid("node_id", "The job is a chat and has no nodes. Leave `node_id` out."));
     }
     let main = LaneName::main();
     let turn = lanes.get(&main).map_or(1, |lane| lane.turn);
-    let messages = conversation(&spec, &turns, &inbox, &main, turn, head.inbox);
+    let messages = match run {
+        Some(_) => spec.messages.clone(),
+        None => conversation(&spec.messages, &turns, &inbox, &main, turn, head.inbox),
+    };
     let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
     let key_of = spec.model_api_key.as_ref().map(|_| spec.key_of.clone().unwrap_or_else(|| head.id.clone()));
     let asker = Asker {
@@ -101,5 +111,13 @@ fn again(
         is_looking: true,
     };
     let spec = JobSpec { messages, previous_job: Some(head.id), key_of, ..spec };
-    Ok(NewJob { asker, spec, key, max_at_work })
+    Ok(NewJob { asker, spec, key, run, max_at_work })
+}
+
+/// The run from the failed node, or the named one, on: everything before it is kept.
+fn run_again(flow: &WorkflowSpec, run: Option<Run>, request: &RetryRequest, now: Timestamp) -> Result<Run, ApiError> {
+    let run = run.unwrap_or_default();
+    let step = retry_from(&flow.workflow, &flow.input, &run, request.node_id.as_deref(), now)
+        .map_err(|error| ApiError::invalid("node_id", format!("{error}.")))?;
+    Ok(Run { plan: step.plan, nodes: step.changed })
 }

@@ -122,7 +122,7 @@ impl Table {
     fn write(&self, body: EventBody) {
         let mut written = self.lock();
         let number = written.events.len() as u64 + 1;
-        let origin = Some(Origin { lane: LaneName::main(), turn: 1, attempt: 1 });
+        let origin = Some(Origin { lane: LaneName::main(), turn: 1, attempt: 1, node_id: None });
         written.events.push(Event { number, at: at(), origin, body });
     }
 

@@ -126,10 +126,19 @@ impl Recorded {
     }
 }
 
+/// The script of one model, and the conversations that it has answered, each by the turn of its place.
+#[derive(Debug)]
+struct OfModel {
+    model: String,
+    script: Arc<Script>,
+    conversations: Vec<Value>,
+}
+
 #[derive(Debug)]
 struct Server {
     options: Options,
     scripts: Mutex<Vec<(String, Arc<Script>)>>,
+    by_model: Mutex<Vec<OfModel>>,
     seen: watch::Sender<Seen>,
 }
 
@@ -141,7 +150,12 @@ impl DemoModel {
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = Url::parse(&format!("http://{}/v1", listener.local_addr()?))?;
-        let server = Arc::new(Server { options, scripts: Mutex::default(), seen: watch::Sender::default() });
+        let server = Arc::new(Server {
+            options,
+            scripts: Mutex::default(),
+            by_model: Mutex::default(),
+            seen: watch::Sender::default(),
+        });
         let end = CancellationToken::new();
         let service = router(Arc::clone(&server));
         let listener = MortalListener { inner: listener, end: end.clone() };
@@ -165,6 +179,13 @@ impl DemoModel {
     pub fn script(&self, text: impl Into<String>, script: Script) {
         let mut scripts = self.server.scripts.lock().unwrap_or_else(PoisonError::into_inner);
         scripts.push((text.into(), Arc::new(script)));
+    }
+
+    /// Answers every conversation with this model by a script: the first one by its first turn, the next different one by
+    /// its second, and so on. The same conversation again gets the same answer.
+    pub fn script_model(&self, model: impl Into<String>, script: Script) {
+        let mut by_model = self.server.by_model.lock().unwrap_or_else(PoisonError::into_inner);
+        by_model.push(OfModel { model: model.into(), script: Arc::new(script), conversations: vec![] });
     }
 
     /// Every request so far.
@@ -242,7 +263,10 @@ async fn complete(State(server): State<Arc<Server>>, headers: HeaderMap, body: B
     if body.get("stream") != Some(&Value::Bool(true)) {
         return refuse(400, "answers are only streamed here: `stream` must be true", None);
     }
-    let Some(script) = server.script_for(&request.first_user) else {
+    let of_model = server.script_for_model(body);
+    let turn = of_model.as_ref().map_or(turn, |(_, turn)| *turn);
+    let script = of_model.map(|(script, _)| script).or_else(|| server.script_for(&request.first_user));
+    let Some(script) = script else {
         if server.options.scripts_only {
             return server.unscripted("there is no script for this conversation");
         }
@@ -261,6 +285,18 @@ impl Server {
         let fitting = scripts.iter().filter(|(text, _)| first_user.contains(text.as_str()));
         // Of equal lengths the last is taken.
         fitting.max_by_key(|(text, _)| text.len()).map(|(_, script)| Arc::clone(script))
+    }
+
+    fn script_for_model(&self, body: &Value) -> Option<(Arc<Script>, usize)> {
+        let mut by_model = self.by_model.lock().unwrap_or_else(PoisonError::into_inner);
+        let model = body.get("model")?.as_str()?;
+        let of_model = by_model.iter_mut().rev().find(|it| it.model == model)?;
+        let conversation = body.get("messages").cloned().unwrap_or_default();
+        let place = of_model.conversations.iter().position(|it| *it == conversation).unwrap_or_else(|| {
+            of_model.conversations.push(conversation);
+            of_model.conversations.len() - 1
+        });
+        Some((of_model.script.clone(), place))
     }
 
     fn unscripted(&self, message: &str) -> Response {

@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use domain::limits;
+use domain::{limits, workflow};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,12 +19,24 @@ pub struct Finding {
     pub param: String,
     /// What, and what to do about it.
     pub message: String,
+    /// What is wrong with a workflow's document, in the words of its format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<workflow::Code>,
+    /// At which of its nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
 }
 
 impl Finding {
     /// A finding.
     pub fn new(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { param: param.into(), message: message.into() }
+        Self { param: param.into(), message: message.into(), code: None, node_id: None }
+    }
+
+    /// A finding about a workflow's document.
+    pub fn of_workflow(finding: workflow::Finding) -> Self {
+        let workflow::Finding { code, node_id, message } = finding;
+        Self { param: "workflow".to_owned(), message, code: Some(code), node_id }
     }
 }
 
@@ -37,6 +49,8 @@ pub enum Missing {
     ToolCall,
     /// A question of the job.
     InputRequest,
+    /// A workflow of the catalogue.
+    Workflow,
     /// A route.
     Route,
 }
@@ -210,6 +224,7 @@ impl ApiError {
             Self::NotFound(Missing::Job) => ("not_found", "job_not_found"),
             Self::NotFound(Missing::ToolCall) => ("not_found", "tool_call_not_found"),
             Self::NotFound(Missing::InputRequest) => ("not_found", "input_request_not_found"),
+            Self::NotFound(Missing::Workflow) => ("not_found", "workflow_not_found"),
             Self::NotFound(Missing::Route) => ("not_found", "route_not_found"),
             Self::MethodNotAllowed => ("method_not_allowed", "method_not_allowed"),
             Self::Conflict { code, .. } => ("conflict", code),
@@ -252,6 +267,9 @@ impl ApiError {
             }
             Self::NotFound(Missing::InputRequest) => {
                 "The job has no such input request. GET /jobs/{id} lists them in `input_requests`.".to_owned()
+            }
+            Self::NotFound(Missing::Workflow) => {
+                "You have no workflow of this id. GET /workflows lists yours.".to_owned()
             }
             Self::NotFound(Missing::Route) => {
                 "There is no such route. Check the path against the API's description.".to_owned()

@@ -27,6 +27,8 @@ pub struct EventView<'a> {
     turn: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_id: Option<&'a str>,
 }
 
 impl<'a> EventView<'a> {
@@ -40,6 +42,11 @@ impl<'a> EventView<'a> {
             lane: place.map(|origin| &origin.lane),
             turn: place.map(|origin| origin.turn),
             attempt: event.origin.as_ref().map(|origin| origin.attempt),
+            node_id: event
+                .origin
+                .as_ref()
+                .filter(|_| !event.body.brings_its_node())
+                .and_then(|origin| origin.node_id.as_deref()),
         }
     }
 
@@ -107,7 +114,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn event(number: u64, body: EventBody) -> Event {
-        let origin = Origin { lane: LaneName::main(), turn: 2, attempt: 3 };
+        let origin = Origin { lane: LaneName::main(), turn: 2, attempt: 3, node_id: None };
         Event { number, at: at(), origin: Some(origin), body }
     }
 

@@ -66,6 +66,20 @@ impl fmt::Debug for ModelApiKey {
     }
 }
 
+/// The workflow that a job is to run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkflowRef {
+    /// This document.
+    Inline(Value),
+    /// The one that the user keeps under this id.
+    Stored {
+        /// The id.
+        id: String,
+        /// The version that it must have by now.
+        version: Option<u32>,
+    },
+}
+
 /// A request to start a job, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StartJobRequest {
@@ -80,6 +94,8 @@ pub struct StartJobRequest {
     pub previous_job: Option<JobId>,
     /// Seconds that it is kept after its end.
     pub retention_seconds: u32,
+    /// The workflow that it is to run, not looked up and not checked yet.
+    pub workflow: Option<WorkflowRef>,
     /// The caller's own key for the model, not sealed yet.
     pub model_api_key: Option<ModelApiKey>,
     /// Whether the spec's first message is this request's `instructions`.
@@ -131,7 +147,8 @@ impl StartJobRequest {
         let model_api_key = model_api_key(&mut body, findings);
         let tools = tools::read(body.array("tools", findings), is_tool, findings);
         let tool_choice = tools::read_choice(body.take("tool_choice"), tools.as_deref(), findings);
-        let settings = settings(&mut body, defaults, tool_choice, findings);
+        let workflow = workflow(&mut body, findings);
+        let settings = settings(&mut body, defaults, tool_choice, workflow.is_some(), findings);
         let limits = limits(body.object("limits", findings), findings);
         let compaction = body.object("compaction", findings).map(|members| compaction(members, findings));
         let approval = body.object("approval", findings).map(|rules| approvals(rules, findings)).unwrap_or_default();
@@ -155,8 +172,10 @@ impl StartJobRequest {
                 model_api_key: None,
                 key_of: None,
                 approval,
+                workflow: None,
                 compaction,
             },
+            workflow,
             thread,
             message,
             previous_job,
@@ -209,6 +228,7 @@ fn settings(
     body: &mut Members,
     defaults: &Defaults,
     tool_choice: ToolChoice,
+    is_workflow: bool,
     findings: &mut Findings,
 ) -> Option<ModelSettings> {
     let named = body.has("model");
@@ -225,6 +245,7 @@ fn settings(
             None
         }
         None if named => None, // of a wrong type, which has been said
+        None if is_workflow => Some(defaults.model.clone().unwrap_or_default()), // its nodes may name their own
         None => defaults.model.clone().or_else(|| {
             findings.add(
                 "model",
@@ -282,6 +303,25 @@ fn limits(members: Option<Members>, findings: &mut Findings) -> JobLimits {
     };
     members.finish(findings);
     limits
+}
+
+/// The workflow that is to be run, if one is.
+fn workflow(body: &mut Members, findings: &mut Findings) -> Option<WorkflowRef> {
+    let version = body.integer("workflow_version", 1..=u32::MAX, findings);
+    let id = body.text("workflow_id", findings);
+    let document = body.object("workflow", findings).map(Members::into_value);
+    if version.is_some() && id.is_none() {
+        findings.add("workflow_version", "`workflow_version` goes with `workflow_id`. Leave it out.");
+    }
+    match (document, id) {
+        (Some(_), Some(_)) => {
+            findings.add("workflow_id", "Send either `workflow` or `workflow_id`, not both.");
+            None
+        }
+        (Some(document), None) => Some(WorkflowRef::Inline(document)),
+        (None, Some(id)) => Some(WorkflowRef::Stored { id, version }),
+        (None, None) => None,
+    }
 }
 
 /// Which calls a person has to approve, by tool.

@@ -15,6 +15,8 @@ use domain::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::workflow_view::WorkflowView;
+
 /// What a job's view takes from elsewhere than its head.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JobDetails {
@@ -30,6 +32,8 @@ pub struct JobDetails {
     pub tool_calls: Vec<ToolCallView>,
     /// What it asks, or asked, of people and clients.
     pub input_requests: Vec<InputRequest>,
+    /// Where its workflow is.
+    pub workflow: Option<WorkflowView>,
     /// The caller's notes.
     pub metadata: Metadata,
     /// Where its events can be followed.
@@ -57,6 +61,7 @@ impl JobDetails {
             last_event: events.last().map_or(0, |event| event.number),
             tool_calls: replay.lanes.into_values().flat_map(|lane| lane.tool_calls).collect(),
             input_requests,
+            workflow: None,
             metadata,
             stream_url: None,
         }
@@ -84,6 +89,9 @@ pub struct JobView {
     pub tool_calls: Vec<ToolCallView>,
     /// What it asks, or asked, of people and clients.
     pub input_requests: Vec<InputRequest>,
+    /// Where its workflow is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<WorkflowView>,
     /// Where its events can be followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_url: Option<String>,
@@ -176,6 +184,7 @@ impl JobView {
             last_event: details.last_event,
             tool_calls: details.tool_calls,
             input_requests: details.input_requests,
+            workflow: details.workflow,
             stream_url: details.stream_url,
             metadata: details.metadata,
         }
@@ -279,6 +288,7 @@ mod tests {
             lane: LaneName::main(),
             turn: 1,
             index: 0,
+            node_id: None,
             fingerprint: String::new(),
             attempts: 0,
             edited: None,
@@ -296,6 +306,7 @@ mod tests {
             last_event: 57,
             tool_calls: vec![ToolCallView::of(&call("a cat"))],
             input_requests: vec![],
+            workflow: None,
             metadata: Metadata::from([("k".into(), "v".into())]),
             stream_url: Some("https://x/jobs/y/stream?token=z".into()),
         };

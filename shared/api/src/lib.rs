@@ -2,7 +2,7 @@
 //! fixes all of it is API.md. Nothing here reads or writes anything: no store, no queue, no engine, no clock.
 //!
 //! In reading order: [`paths`]; [`user`], who asks; [`job_request`] and [`idempotency`], how a job is started;
-//! [`job_view`] and [`page`], how it is read; [`act_request`] and [`schema`], how it is acted
+//! [`job_view`] and [`page`], how it is read; [`workflow_view`]; [`act_request`] and [`schema`], how it is acted
 //! on; [`event_view`], [`cursor`], [`sse`], [`stream_token`] and [`address`], how it is
 //! followed; [`error`] and [`request_id`], what went wrong and in which request.
 
@@ -22,3 +22,4 @@ pub mod schema;
 pub mod sse;
 pub mod stream_token;
 pub mod user;
+pub mod workflow_view;

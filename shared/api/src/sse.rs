@@ -109,7 +109,7 @@ mod tests {
             edited_arguments: Some("\u{1}".repeat(limits::ARGUMENTS_BYTES)),
             result: Some("\u{1}".repeat(limits::RESULT_VIEW_BYTES)),
             result_truncated: true,
-            ..ToolCallView::pending(&call, &LaneName::main(), u32::MAX)
+            ..ToolCallView::pending(&call, &LaneName::main(), u32::MAX, None)
         };
         let largest = (2 * limits::ARGUMENTS_BYTES + limits::RESULT_VIEW_BYTES) * 6 + 2048;
         assert!(frame(&job(), &event(u64::MAX, view.into_event())).len() <= largest);
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn another_lane_turn_or_attempt_is_another_run() {
         let delta = |number, lane: &str, turn, attempt| Event {
-            origin: Some(Origin { lane: lane.parse().unwrap(), turn, attempt }),
+            origin: Some(Origin { lane: lane.parse().unwrap(), turn, attempt, node_id: None }),
             ..event(number, EventBody::OutputDelta { text: "x".into() })
         };
         let events = [delta(1, "a", 1, 1), delta(2, "b", 1, 1), delta(3, "b", 2, 1), delta(4, "b", 2, 2)];
@@ -146,7 +146,7 @@ mod tests {
         (body, 0..2u32, 1..3u32).prop_map(|(body, lane, turn)| Event {
             number: 0,
             at: Timestamp::MIN,
-            origin: Some(Origin { lane: format!("l{lane}").parse().unwrap(), turn, attempt: 1 }),
+            origin: Some(Origin { lane: format!("l{lane}").parse().unwrap(), turn, attempt: 1, node_id: None }),
             body,
         })
     }

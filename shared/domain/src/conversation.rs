@@ -5,24 +5,23 @@ use std::ops::Range;
 use crate::{
     id::LaneName,
     inbox::{InboxMessage, between},
-    job::JobSpec,
     limits::{RESULT_BYTES_TO_MODEL, TURN_BYTES_TO_MODEL},
     message::{Content, Message},
     tool_call::ToolOutcome,
     turn::{Turn, Turns},
 };
 
-/// The conversation of a lane before its turn `next`: what was asked, what each turn before has added, and the messages
+/// The conversation of a lane before its turn `next`: what was `asked`, what each turn before has added, and the messages
 /// that came in, the first `known` of them, each before the first turn that knew it.
 pub fn conversation(
-    spec: &JobSpec,
+    asked: &[Message],
     turns: &Turns,
     inbox: &[InboxMessage],
     lane: &LaneName,
     next: u32,
     known: u32,
 ) -> Vec<Message> {
-    let mut messages = spec.messages.clone();
+    let mut messages = asked.to_vec();
     let mut taken = 0;
     for turn in before(turns, lane, next) {
         let knew = turn.answer.as_ref().map_or(taken, |answer| answer.inbox);

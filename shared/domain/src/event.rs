@@ -12,6 +12,7 @@ use crate::{
     time::Timestamp,
     tool_call::{Progress, ToolCall, ToolCallStatus, ToolErrorPhase, ToolOutcome},
     usage::Usage,
+    workflow::{self, NodeEvent, NodeStatus},
 };
 
 /// An entry of a job's log.
@@ -36,6 +37,9 @@ pub struct Origin {
     pub turn: u32,
     /// The attempt, from 1.
     pub attempt: u32,
+    /// The workflow's node that the lane works for, if in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
 }
 
 /// Who put an event into the log, and how many it had put before: by these a writer knows its own entry again when the
@@ -143,6 +147,21 @@ pub enum EventBody {
         /// Since when.
         since: Timestamp,
     },
+    /// A node began.
+    #[serde(rename = "node.active")]
+    NodeActive(Box<NodeNews>),
+    /// A node waits for a person.
+    #[serde(rename = "node.waiting")]
+    NodeWaiting(Box<NodeNews>),
+    /// A node has its output.
+    #[serde(rename = "node.completed")]
+    NodeCompleted(Box<NodeNews>),
+    /// A node failed.
+    #[serde(rename = "node.error")]
+    NodeError(Box<NodeNews>),
+    /// A node is not run.
+    #[serde(rename = "node.skipped")]
+    NodeSkipped(Box<NodeNews>),
     /// The model's provider asked for patience.
     #[serde(rename = "model.waiting")]
     ModelWaiting {
@@ -153,6 +172,56 @@ pub enum EventBody {
         /// The same for people.
         message: String,
     },
+}
+
+/// What viewers are told about a workflow's node. It may be told twice: what was told last holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeNews {
+    /// Which: `<subflow>/<node>`, `node#iteration`, `node:branch`.
+    pub node_id: String,
+    /// In which iteration of a loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iteration: Option<u32>,
+    /// Its output, to [`limits::RESULT_VIEW_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Whether there is more of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_truncated: bool,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<workflow::NodeError>,
+    /// The route that it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// What else is to be known about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// The event that tells of a node; nothing for one that is only pending.
+impl From<NodeEvent> for Option<EventBody> {
+    fn from(event: NodeEvent) -> Self {
+        let NodeEvent { key, status, iteration, output, error, route, note } = event;
+        let output = output.map(|output| cut(&output, limits::RESULT_VIEW_BYTES));
+        let news = Box::new(NodeNews {
+            node_id: key.shown(),
+            iteration,
+            output_truncated: output.as_ref().is_some_and(|(_, truncated)| *truncated),
+            output: output.map(|(output, _)| output),
+            error,
+            route,
+            note,
+        });
+        Some(match status {
+            NodeStatus::Pending => return None,
+            NodeStatus::Active => EventBody::NodeActive(news),
+            NodeStatus::Waiting => EventBody::NodeWaiting(news),
+            NodeStatus::Completed => EventBody::NodeCompleted(news),
+            NodeStatus::Error => EventBody::NodeError(news),
+            NodeStatus::Skipped => EventBody::NodeSkipped(news),
+        })
+    }
 }
 
 /// How a conversation was shortened.
@@ -268,12 +337,12 @@ pub fn cut(text: &str, longest: usize) -> (String, bool) {
 
 impl ToolCallView {
     /// A call that was seen in an answer, and nothing was done about yet.
-    pub fn pending(call: &RequestedCall, lane: &LaneName, turn: u32) -> Self {
+    pub fn pending(call: &RequestedCall, lane: &LaneName, turn: u32, node_id: Option<&str>) -> Self {
         Self {
             id: call.id.to_string(),
             lane: lane.clone(),
             turn,
-            node_id: None,
+            node_id: node_id.map(str::to_owned),
             name: call.name.clone(),
             arguments: call.arguments.clone(),
             status: ToolCallStatus::Pending,
@@ -320,7 +389,7 @@ impl ToolCallView {
             started_at: Some(call.started_at),
             finished_at,
             duration_ms: call.duration().map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
-            ..Self::pending(&call.request, &call.lane, call.turn)
+            ..Self::pending(&call.request, &call.lane, call.turn, call.node_id.as_deref())
         }
     }
 
@@ -376,6 +445,11 @@ impl EventBody {
             Self::MessageAdded { .. } => "message.added",
             Self::ContextCompacted(_) => "context.compacted",
             Self::JobStalled { .. } => "job.stalled",
+            Self::NodeActive(_) => "node.active",
+            Self::NodeWaiting(_) => "node.waiting",
+            Self::NodeCompleted(_) => "node.completed",
+            Self::NodeError(_) => "node.error",
+            Self::NodeSkipped(_) => "node.skipped",
             Self::ModelWaiting { .. } => "model.waiting",
         }
     }
@@ -383,6 +457,18 @@ impl EventBody {
     /// Whether it brings lane and turn with it, as calls and questions do.
     pub fn brings_its_place(&self) -> bool {
         self.tool_call().is_some() || matches!(self, Self::InputRequested(_) | Self::InputResolved(_))
+    }
+
+    /// Whether it brings its node's name with it.
+    pub fn brings_its_node(&self) -> bool {
+        matches!(
+            self,
+            Self::NodeActive(_)
+                | Self::NodeWaiting(_)
+                | Self::NodeCompleted(_)
+                | Self::NodeError(_)
+                | Self::NodeSkipped(_)
+        ) || self.brings_its_place()
     }
 
     /// Whether it is a job's last event.

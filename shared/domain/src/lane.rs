@@ -62,6 +62,9 @@ pub struct Lane {
     pub due_at: Option<Timestamp>,
     /// Bytes of this lane's text that are durable: committed turns and, in the tools phase, this turn's answer.
     pub output_bytes: u64,
+    /// The workflow's node that it works for, as viewers know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
     /// What it waits for before its turn can go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
@@ -155,6 +158,7 @@ impl Lane {
             lease: None,
             due_at: Some(due_at),
             output_bytes: 0,
+            node_id: None,
             waits: None,
         }
     }

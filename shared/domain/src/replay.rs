@@ -67,7 +67,12 @@ mod tests {
     use crate::{event::Origin, time::Timestamp};
 
     fn event(number: u64, turn: u32, attempt: u32, body: EventBody) -> Event {
-        Event { number, at: Timestamp::MIN, origin: Some(Origin { lane: LaneName::main(), turn, attempt }), body }
+        Event {
+            number,
+            at: Timestamp::MIN,
+            origin: Some(Origin { lane: LaneName::main(), turn, attempt, node_id: None }),
+            body,
+        }
     }
 
     #[test]

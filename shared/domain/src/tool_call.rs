@@ -179,6 +179,9 @@ pub struct ToolCall {
     pub turn: u32,
     /// Its place among the turn's calls, from 0.
     pub index: u32,
+    /// The workflow's node that it is made for, if in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
     /// Of the tool's name and the arguments: equal for calls that ask for the same thing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,

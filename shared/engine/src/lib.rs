@@ -19,6 +19,7 @@
 //!
 //! A failure of the table or the queue ends the invocation without letting go of the message: it comes back.
 
+mod ask;
 mod clock;
 mod emit;
 mod engine;
@@ -28,6 +29,7 @@ mod questions;
 mod tool_calls;
 mod turn;
 mod upkeep;
+mod workflow;
 
 pub use self::{
     clock::{Clock, SystemClock},

@@ -5,26 +5,31 @@ use std::{collections::HashSet, time::Duration};
 use domain::{
     answer::{Answer, TURN_SEPARATOR},
     id::{JobId, ToolCallId},
-    job::{Ending, FailedDuring, FinishReason, JobSpec, ToolChoice},
+    job::{Ending, FailedDuring, FinishReason, JobSpec, ModelSettings},
     lane::Lane,
     limits::ARGUMENTS_BYTES,
     message::{Message, RequestedCall},
     retry::{self, backoff},
+    tool_call::ToolSpec,
+    workflow::NodeErrorCode,
 };
 use futures_util::StreamExt;
 use model_client::{Completion, ModelError, ModelEvent, ModelRequest, Secret};
 
-use crate::{Engine, emit::Emitter, engine::duration_ms, tool_calls::JobTools, upkeep::failed};
+use crate::{Engine, emit::Emitter, engine::duration_ms, upkeep::failed};
 
 /// What the model is asked in a turn.
 pub(crate) struct Asked<'a> {
     pub(crate) job: &'a JobId,
     pub(crate) spec: &'a JobSpec,
+    /// How: the job's settings, or a node's.
+    pub(crate) settings: ModelSettings,
     pub(crate) messages: Vec<Message>,
     pub(crate) lane: &'a Lane,
     /// Messages that had been accepted when the conversation was loaded.
     pub(crate) inbox: u32,
-    pub(crate) tools: &'a JobTools,
+    /// What it may call.
+    pub(crate) tools: Vec<ToolSpec>,
 }
 
 /// Why the model gave no answer.
@@ -40,16 +45,12 @@ pub(crate) enum ModelFailure {
 
 impl Asked<'_> {
     fn request(&self) -> ModelRequest {
-        let settings = &self.spec.settings;
+        let settings = &self.settings;
         ModelRequest {
             model: settings.model.clone(),
             messages: self.messages.clone(),
-            tools: self.tools.specs(),
-            // A forced choice holds for the first turn, or no turn could ever be the last (R180).
-            tool_choice: match &settings.tool_choice {
-                ToolChoice::Required | ToolChoice::Named(_) if self.lane.turn > 1 => ToolChoice::Auto,
-                choice => choice.clone(),
-            },
+            tools: self.tools.clone(),
+            tool_choice: settings.tool_choice.clone(),
             parallel_tool_calls: settings.parallel_tool_calls,
             temperature: settings.temperature,
             top_p: settings.top_p,
@@ -140,7 +141,7 @@ fn answer(asked: &Asked<'_>, text: String, reasoning: String, completion: Comple
         reasoning_details,
         calls,
         finish_reason,
-        model: model.unwrap_or_else(|| asked.spec.settings.model.clone()),
+        model: model.unwrap_or_else(|| asked.settings.model.clone()),
         usage,
         model_time_ms,
         inbox: asked.inbox,
@@ -157,6 +158,22 @@ impl ModelFailure {
             _ => retry::Asked::Nothing,
         };
         error.retryable().then(|| backoff(backoffs, asked, jitter))
+    }
+
+    /// The same as a workflow's documents name it, with the provider's status and the patience that it asks for.
+    pub(crate) fn for_node(&self) -> (NodeErrorCode, Option<u16>, Option<Duration>) {
+        let Self::Model(error) = self else { return (NodeErrorCode::Auth, None, None) };
+        let (code, status) = match error {
+            ModelError::RateLimited { .. } => (NodeErrorCode::RateLimit, Some(429)),
+            ModelError::Rejected { status: status @ (401..=403), .. } => (NodeErrorCode::Auth, Some(*status)),
+            ModelError::Rejected { status, .. } => (NodeErrorCode::Validation, Some(*status)),
+            ModelError::ContextTooLong { .. } | ModelError::Refused { .. } => (NodeErrorCode::Validation, None),
+            ModelError::Overloaded { status, .. } => (NodeErrorCode::LlmError, Some(*status)),
+            ModelError::TimedOut { .. } => (NodeErrorCode::Timeout, None),
+            ModelError::Interrupted { .. } | ModelError::Transport { .. } => (NodeErrorCode::Network, None),
+            _ => (NodeErrorCode::LlmError, None),
+        };
+        (code, status, error.retry_after())
     }
 
     /// A stable word.

@@ -56,6 +56,12 @@ impl JobTools {
         Self { registry, allowed: wanted.iter().map(|tool| tool.name().to_owned()).collect(), clients }
     }
 
+    /// Those of them that a workflow's node may use: these, or all.
+    pub(crate) fn only(mut self, names: &[String]) -> Self {
+        self.allowed = names.to_vec();
+        self
+    }
+
     /// Their definitions, in the order in which the job names them.
     pub(crate) fn specs(&self) -> Vec<ToolSpec> {
         let named = self.allowed.iter().filter_map(|name| self.registry.get(name));
@@ -69,7 +75,7 @@ impl JobTools {
 }
 
 /// What a turn's calls are run with.
-pub(crate) struct Asking<'a> {
+pub(crate) struct Calling<'a> {
     pub(crate) tools: &'a JobTools,
     pub(crate) spec: &'a JobSpec,
     pub(crate) record: &'a Record,
@@ -89,22 +95,30 @@ pub(crate) enum Calls {
 
 impl Turn<'_> {
     /// Runs the calls of an answer that have not ended yet.
-    pub(crate) async fn run_calls(&self, held: &Held, emitter: &Emitter, asking: &Asking<'_>) -> Result<Calls, Broken> {
-        let requests = &asking.answer.calls;
+    pub(crate) async fn run_calls(
+        &self,
+        held: &Held,
+        emitter: &Emitter,
+        calling: &Calling<'_>,
+    ) -> Result<Calls, Broken> {
+        let requests = &calling.answer.calls;
         for request in requests {
-            let view = ToolCallView::pending(request, &held.fence.lane, held.lane().turn);
+            let view = {
+                let lane = held.lane();
+                ToolCallView::pending(request, &lane.name, lane.turn, lane.node_id.as_deref())
+            };
             emitter.event(view.into_event()).await;
         }
         let of_turn = (held.fence.lane.clone(), held.lane().turn);
-        let known = asking.record.turns.get(&of_turn).map(|turn| &turn.calls);
+        let known = calling.record.turns.get(&of_turn).map(|turn| &turn.calls);
         let fingerprints: Vec<String> = requests.iter().map(|call| fingerprint(&call.name, &call.arguments)).collect();
         // Dropped with the turn: whatever a tool has spawned is told to stop.
         let cancel = CancellationToken::new();
         let _stop_when_dropped = cancel.clone().drop_guard();
         let calls = (0..).zip(requests).zip(&fingerprints).map(|((index, request), fingerprint)| {
-            let repeated = repetitions(&asking.record.turns, &of_turn.0, of_turn.1, &fingerprints, index as usize);
+            let repeated = repetitions(&calling.record.turns, &of_turn.0, of_turn.1, &fingerprints, index as usize);
             let call =
-                Call { turn: self, held, emitter, asking, cancel: &cancel, index, request, fingerprint, repeated };
+                Call { turn: self, held, emitter, calling, cancel: &cancel, index, request, fingerprint, repeated };
             call.run(known.and_then(|known| known.get(&index)))
         });
         let (mut ended, mut open) = (BTreeMap::new(), Vec::new());
@@ -124,7 +138,7 @@ struct Call<'a> {
     turn: &'a Turn<'a>,
     held: &'a Held,
     emitter: &'a Emitter,
-    asking: &'a Asking<'a>,
+    calling: &'a Calling<'a>,
     cancel: &'a CancellationToken,
     index: u32,
     request: &'a RequestedCall,
@@ -153,7 +167,7 @@ enum Gate {
 
 impl Call<'_> {
     async fn run(self, known: Option<&ToolCall>) -> Result<CallEnd, Broken> {
-        let replay = self.asking.tools.registry.replay(&self.request.name);
+        let replay = self.calling.tools.registry.replay(&self.request.name);
         let ended = match (recovery(known, replay, &self.held.fence.owner), known) {
             (Recovery::Use, Some(known)) => Some(known.clone()),
             (Recovery::MarkUnknown, Some(known)) => self.mark_unknown(known).await?,
@@ -175,7 +189,7 @@ impl Call<'_> {
 
     /// Whether the call may run: its tool and arguments, its repetitions, and what a person or its caller says.
     async fn gate(&self) -> Result<Gate, Broken> {
-        let (tools, name) = (self.asking.tools, &self.request.name);
+        let (tools, name) = (self.calling.tools, &self.request.name);
         let is_clients = tools.clients.contains(name);
         match tools.registry.check(name, &self.request.arguments, &tools.allowed) {
             Err(ToolOutcome::Skipped(_)) if is_clients => {}
@@ -197,7 +211,7 @@ impl Call<'_> {
     }
 
     async fn answered(&self, draft: Draft, then: impl FnOnce(InputAnswer) -> Gate) -> Result<Gate, Broken> {
-        let asked = self.turn.question(self.held, self.emitter, &self.asking.record.inputs, draft).await?;
+        let asked = self.turn.question(self.held, self.emitter, &self.calling.record.inputs, draft).await?;
         Ok(match asked {
             Question::Answered(answer) => then(answer),
             Question::Open { request, new } => Gate::Waits(request, new),
@@ -207,8 +221,8 @@ impl Call<'_> {
 
     fn needs_approval(&self) -> bool {
         let name = &self.request.name;
-        let deployments = self.asking.tools.registry.get(name).map_or(ApprovalRule::NEVER, |tool| tool.approval());
-        match rule_for(&self.asking.spec.approval, name, &deployments) {
+        let deployments = self.calling.tools.registry.get(name).map_or(ApprovalRule::NEVER, |tool| tool.approval());
+        match rule_for(&self.calling.spec.approval, name, &deployments) {
             ApprovalRule::Word(ApprovalWord::Never) => false,
             ApprovalRule::Word(ApprovalWord::Always) => true,
             ApprovalRule::Matching(schema) => tools::matches(schema, &self.request.arguments),
@@ -224,7 +238,7 @@ impl Call<'_> {
                     self.held.lane().turn,
                     &format!("call{}", self.index),
                 );
-                let shown = self.asking.record.inputs.iter().find(|request| request.id == id);
+                let shown = self.calling.record.inputs.iter().find(|request| request.id == id);
                 let shown = shown.and_then(|request| request.tool_call.as_ref());
                 if shown.is_some_and(|call| call.fingerprint == self.fingerprint) {
                     Gate::Run(None)
@@ -234,7 +248,7 @@ impl Call<'_> {
             }
             Action::Modify | Action::Submit => {
                 let edited = answer.data.map_or_else(|| "{}".to_owned(), |data| data.to_string());
-                let tools = self.asking.tools;
+                let tools = self.calling.tools;
                 match tools.registry.check(&self.request.name, &edited, &tools.allowed) {
                     Ok(_) => Gate::Run(Some(edited)),
                     Err(outcome) => Gate::Ends(outcome),
@@ -245,7 +259,7 @@ impl Call<'_> {
     }
 
     fn wait(&self) -> Duration {
-        self.asking.spec.limits.input()
+        self.calling.spec.limits.input()
     }
 
     /// Records a call that is not run: no such tool, not the job's, invalid arguments, refused, or run by the caller.
@@ -265,6 +279,7 @@ impl Call<'_> {
             lane: self.held.fence.lane.clone(),
             turn: self.held.lane().turn,
             index: self.index,
+            node_id: self.held.lane().node_id.clone(),
             fingerprint: self.fingerprint.to_owned(),
             attempts: 0,
             edited: None,
@@ -302,7 +317,7 @@ impl Call<'_> {
             StartOutcome::LeaseLost => return Ok(None),
         }
         self.emitter.event(ToolCallView::of(&started).into_event()).await;
-        let (name, tools) = (&self.request.name, self.asking.tools);
+        let (name, tools) = (&self.request.name, self.calling.tools);
         let execution = tools.registry.execute(name, started.arguments(), &self.context(), &tools.allowed).await;
         let progress = Progress::Finished { outcome: execution.outcome, at: upkeep.clock.now() };
         // The one retry after a network failure counts, too.
@@ -329,7 +344,7 @@ impl Call<'_> {
             turn: self.held.lane().turn,
             call: self.request.id.clone(),
             cancel: self.cancel.clone(),
-            deadline: self.asking.until,
+            deadline: self.calling.until,
         }
     }
 }

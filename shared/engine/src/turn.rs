@@ -7,8 +7,9 @@ use domain::{
     continuation::Continuation,
     conversation::conversation,
     event::EventBody,
+    id::LaneName,
     input_request::InputRequest,
-    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, State},
+    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, ModelSettings, State, ToolChoice},
     lane::{Lane, Phase},
     limits::{CALL_LIMIT_TEXT, TOOL_LIMIT_TEXT},
     time::Timestamp,
@@ -23,15 +24,16 @@ use tokio::{
 
 use crate::{
     Engine, Handled,
+    ask::Asking,
     emit::{self, Emitter},
     keeper::{Keeper, Stop},
     model_call::{Asked, ModelFailure},
-    tool_calls::{Asking, Calls, JobTools},
+    tool_calls::{Calling, Calls, JobTools},
     upkeep::{deadline_passed, failed},
 };
 
 /// What a turn's commit and its last events may take.
-const TO_COMMIT: Duration = Duration::from_secs(5);
+pub(crate) const TO_COMMIT: Duration = Duration::from_secs(5);
 
 /// A claimed turn.
 pub(crate) struct Turn<'a> {
@@ -49,6 +51,8 @@ pub(crate) struct Turn<'a> {
 pub(crate) enum Outcome {
     /// The next turn, or the rest of this one, is owed: send this.
     Next(Continuation, Duration),
+    /// The lane has done its part: the first turns of these are owed.
+    Spread(Vec<LaneName>),
     /// The turn waits for answers to these.
     Waits(Vec<InputRequest>),
     /// The job is over.
@@ -76,9 +80,9 @@ impl Turn<'_> {
         let upkeep = &self.engine.upkeep;
         let (job, fence) = (held.id().clone(), held.fence.clone());
         let head = held.job.head.clone();
-        let (turn, attempt) = (held.lane().turn, held.lane().attempt);
+        let turn = held.lane().turn;
         let (watched_until, watched) = watch::channel(head.watched_until);
-        let appender = upkeep.store.appender(&head, &fence, turn, attempt, &self.tail);
+        let appender = upkeep.store.appender(&head, &fence, held.lane(), &self.tail);
         let (emitter, writer) = emit::channel(appender, watched, upkeep.clock.clone(), self.engine.settings.batching);
         let keeper = Keeper {
             upkeep,
@@ -122,6 +126,14 @@ impl Turn<'_> {
         match outcome {
             Outcome::Next(continuation, delay) => {
                 upkeep.send_to(Line::Continuations, &continuation, delay).await;
+                Ok(Handled::Done)
+            }
+            Outcome::Spread(lanes) => {
+                for lane in lanes {
+                    let first = Continuation { job: held.id().clone(), lane, turn: 1 };
+                    // Of a job that has started: new jobs do not hold it up.
+                    upkeep.send_to(Line::Continuations, &first, Duration::ZERO).await;
+                }
                 Ok(Handled::Done)
             }
             Outcome::Waits(requests) => {
@@ -169,6 +181,9 @@ impl Turn<'_> {
         // The head may have moved on since the claim (its inbox, its viewers): what is written is compared with this.
         held.job.head = record.head.clone();
         let Some(spec) = record.spec.clone() else { return Ok(Outcome::End(no_request(lane.turn))) };
+        if let Some(flow) = &spec.workflow {
+            return Box::pin(self.work_on_node(held, emitter, record, &spec, flow)).await;
+        }
         let begun = Instant::now();
         let tools = JobTools::new(&self.engine.tools, &spec.tools);
         let turn_ends = begun + spec.limits.turn();
@@ -180,9 +195,27 @@ impl Turn<'_> {
                 if let Some(instead) = self.check_budget(held, emitter, &record, &spec).await? {
                     return Ok(instead);
                 }
-                match self.ask(held, emitter, &record, &spec, &tools, turn_ends).await? {
-                    Ok(answer) => answer,
-                    Err(outcome) => return Ok(outcome),
+                let asked = Asked {
+                    job: &record.head.id,
+                    spec: &spec,
+                    settings: settings(&spec, lane.turn),
+                    messages: conversation(
+                        &spec.messages,
+                        &record.turns,
+                        &record.inbox,
+                        &lane.name,
+                        lane.turn,
+                        record.head.inbox,
+                    ),
+                    lane: &lane,
+                    inbox: record.head.inbox,
+                    tools: tools.specs(),
+                };
+                match self.ask(held, emitter, &asked, turn_ends).await? {
+                    Asking::Answered(answer) => *answer,
+                    Asking::Failed(failure) => return self.put_off(held, emitter, &failure).await,
+                    Asking::TookTooLong => return Ok(Outcome::End(turn_timeout(&spec, lane.turn))),
+                    Asking::LeaseLost => return Ok(Outcome::Lost),
                 }
             }
         };
@@ -193,8 +226,8 @@ impl Turn<'_> {
             return self.give_back(held, Duration::ZERO, false).await;
         }
         let calls_end = turn_ends.min(self.until - TO_COMMIT);
-        let asked = Asking { tools: &tools, spec: &spec, record: &record, answer: &answer, until: calls_end };
-        let calls = match self.run_calls(held, emitter, &asked).await? {
+        let calling = Calling { tools: &tools, spec: &spec, record: &record, answer: &answer, until: calls_end };
+        let calls = match self.run_calls(held, emitter, &calling).await? {
             Calls::Ended(calls) => calls,
             Calls::Wait(open) => return self.wait_for(held, emitter, open).await,
             Calls::LeaseLost => return Ok(Outcome::Lost),
@@ -210,46 +243,6 @@ impl Turn<'_> {
         let mut turns = record.turns;
         turns.insert((lane.name, lane.turn), turn::Turn { answer: Some(answer.clone()), calls });
         self.commit(held, &answer, &turns).await
-    }
-
-    /// Asks the model, and records its answer.
-    async fn ask(
-        &self,
-        held: &mut Held,
-        emitter: &Emitter,
-        record: &Record,
-        spec: &JobSpec,
-        tools: &JobTools,
-        turn_ends: Instant,
-    ) -> Result<Result<Answer, Outcome>, Broken> {
-        let lane = held.lane().clone();
-        emitter.event(EventBody::TurnStarted { model: spec.settings.model.clone() }).await;
-        let asked = Asked {
-            job: &record.head.id,
-            spec,
-            messages: conversation(spec, &record.turns, &record.inbox, &lane.name, lane.turn, record.head.inbox),
-            lane: &lane,
-            inbox: record.head.inbox,
-            tools,
-        };
-        let answered = tokio::select! {
-            biased;
-            answered = self.engine.ask_model(&asked, emitter) => answered,
-            () = sleep_until(turn_ends) => {
-                return Ok(Err(Outcome::End(turn_timeout(spec, lane.turn))));
-            }
-        };
-        match answered {
-            Ok(answer) => {
-                emitter.flush().await;
-                let now = self.engine.upkeep.clock.now();
-                match self.engine.upkeep.store.checkpoint(held, &answer, now).await? {
-                    Fenced::Done(()) => Ok(Ok(answer)),
-                    Fenced::LeaseLost => Ok(Err(Outcome::Lost)),
-                }
-            }
-            Err(failure) => self.put_off(held, emitter, &failure).await.map(Err),
-        }
     }
 
     /// The model gave no answer: the turn is tried again later, or the job fails.
@@ -274,7 +267,7 @@ impl Turn<'_> {
         }
     }
 
-    async fn give_back(&self, held: &mut Held, delay: Duration, upstream: bool) -> Result<Outcome, Broken> {
+    pub(crate) async fn give_back(&self, held: &mut Held, delay: Duration, upstream: bool) -> Result<Outcome, Broken> {
         let now = self.engine.upkeep.clock.now();
         Ok(match self.engine.upkeep.store.give_back(held, delay, upstream, now).await? {
             Fenced::Done(lane) => Outcome::Next(next(held, &lane), delay),
@@ -293,6 +286,12 @@ impl Turn<'_> {
                 CommitOutcome::MessageWaits => {}
             }
         }
+        self.go_on(held).await
+    }
+
+    /// Ends the turn: the lane's next one is owed.
+    pub(crate) async fn go_on(&self, held: &mut Held) -> Result<Outcome, Broken> {
+        let upkeep = &self.engine.upkeep;
         Ok(match upkeep.store.advance(held, upkeep.clock.now()).await? {
             Fenced::Done(lane) => Outcome::Next(next(held, &lane), Duration::ZERO),
             Fenced::LeaseLost => Outcome::Lost,
@@ -300,7 +299,7 @@ impl Turn<'_> {
     }
 
     /// Whether the invocation's time will not do for these calls.
-    fn short_of_time(&self, tools: &JobTools, answer: &Answer) -> bool {
+    pub(crate) fn short_of_time(&self, tools: &JobTools, answer: &Answer) -> bool {
         let longest = answer.calls.iter().map(|call| tools.timeout(&call.name)).max().unwrap_or_default();
         Instant::now() + longest + TO_COMMIT > self.until
     }
@@ -312,8 +311,18 @@ impl Turn<'_> {
     }
 }
 
+/// How the model is asked in this turn: a forced choice of a tool holds for the first turn, or no turn could ever be the
+/// last (R180).
+fn settings(spec: &JobSpec, turn: u32) -> ModelSettings {
+    let tool_choice = match &spec.settings.tool_choice {
+        ToolChoice::Required | ToolChoice::Named(_) if turn > 1 => ToolChoice::Auto,
+        choice => choice.clone(),
+    };
+    ModelSettings { tool_choice, ..spec.settings.clone() }
+}
+
 /// The message that asks for what comes next in a lane.
-fn next(held: &Held, lane: &Lane) -> Continuation {
+pub(crate) fn next(held: &Held, lane: &Lane) -> Continuation {
     Continuation { job: held.id().clone(), lane: lane.name.clone(), turn: lane.turn }
 }
 

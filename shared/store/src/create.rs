@@ -7,6 +7,7 @@ use domain::{
     id::{JobId, UserId, WriterId},
     job::{Asker, Head, JobSpec, Status, accept},
     time::Timestamp,
+    workflow::Run,
 };
 
 use crate::{
@@ -43,6 +44,8 @@ pub struct NewJob {
     pub spec: JobSpec,
     /// Under which key, if any.
     pub key: Option<IdempotencyKey>,
+    /// Where its workflow begins, if it goes on from another job's.
+    pub run: Option<Run>,
     /// Jobs that this user may have at work.
     pub max_at_work: u32,
 }
@@ -68,7 +71,7 @@ impl Store {
     /// # Errors
     /// When the table cannot be written; the job may have been accepted all the same, and the same key tells.
     pub async fn create(&self, new: NewJob, now: Timestamp) -> Result<CreateOutcome, Error> {
-        let NewJob { asker, spec, key, max_at_work } = new;
+        let NewJob { asker, spec, key, run, max_at_work } = new;
         let (head, lane) = accept(asker, &spec, now, &self.times);
         let ttl = items_ttl(&head);
 
@@ -88,6 +91,14 @@ impl Store {
             Write::put_new(request),
             Write::put_new(event_item(&head.id, &queued, &by, ttl)?),
         ];
+        if let Some(run) = &run {
+            // Nobody looks for them before the job is there.
+            for (node, record) in &run.nodes {
+                let put = self.node_write(&head.id, node, record, "start", ttl).await?;
+                self.write(put).await?;
+            }
+            writes.push(self.plan_write(&head.id, &run.plan, None, "start", ttl).await?);
+        }
         if !spec.metadata.is_empty() {
             let (notes, _) = Payload::pack(&spec.metadata)?.into_items();
             writes.insert(KEY_PLACE, Write::put_new(stamped(Key::of(&head.id, &Sort::Info), ttl, notes)));

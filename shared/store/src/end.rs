@@ -19,6 +19,7 @@ use crate::{
     items_ttl,
     key::{Key, Sort},
     read::Record,
+    workflow::closing,
     write::Write,
 };
 
@@ -108,12 +109,7 @@ impl Store {
         );
         let mut writes = vec![head, self.leave(&after.user, job)];
         for lane in record.lanes.values().filter(|lane| lane.open) {
-            // Whoever holds it by now: the epoch rises above every claim.
-            let closed = Write::update(
-                Key::of(job, &Sort::Lane(&lane.name)),
-                "SET #open = :closed, #epoch = #epoch + :one REMOVE #lease, #waits, #due_at, #due_shard",
-                [(":closed", aws_sdk_dynamodb::types::AttributeValue::Bool(false)), (":one", n(1))],
-            );
+            let closed = closing(job, &lane.name);
             writes.push(match fence.filter(|fence| fence.lane == lane.name) {
                 Some(fence) => fenced(closed, fence),
                 None => closed.when("attribute_exists(#pk)", []),
@@ -174,7 +170,8 @@ impl Store {
 /// The last event of a job that ended as `head` says, whose log so far is the record's.
 fn terminal_event(head: &Head, record: &Record) -> EventBody {
     let replay = Replay::of(&record.events);
-    let (output, output_truncated) = cut(replay.text(&LaneName::main()), EVENT_OUTPUT_BYTES);
+    let output = record.output.as_deref().unwrap_or_else(|| replay.text(&LaneName::main()));
+    let (output, output_truncated) = cut(output, EVENT_OUTPUT_BYTES);
     let ending = head.ending().cloned().unwrap_or(Ending::Cancelled);
     let summary = JobSummary {
         status: ending.status(),

@@ -60,6 +60,13 @@ pub(crate) fn stamped(key: Key, ttl: Timestamp, mut item: Item) -> Item {
     item
 }
 
+/// The item's key and format; it is kept until somebody removes it.
+pub(crate) fn kept(key: Key, mut item: Item) -> Item {
+    item.insert(VERSION.to_owned(), n(FORMAT));
+    item.extend(key.into_item());
+    item
+}
+
 /// The range key of an item.
 pub(crate) fn sort_of(item: &Item) -> &str {
     text(item, SK).unwrap_or_default()

@@ -4,8 +4,9 @@ use std::fmt;
 
 use domain::id::{InputRequestId, JobId, LaneName, MessageId, ThreadId, UserId};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use sha2::{Digest, Sha256};
 
-use domain::job::Status;
+use domain::{job::Status, workflow::NodeKey};
 
 /// The table's hash key.
 pub const PK: &str = "pk";
@@ -38,6 +39,18 @@ pub enum Sort<'a> {
     Lane(&'a LaneName),
     /// A message that came in, by its id.
     Message(&'a str),
+    /// What a workflow's node has said.
+    Node(&'a NodeKey),
+    /// A part of it, in order, by whom it was written.
+    NodePart(&'a NodeKey, &'a str, u32),
+    /// A workflow's final output.
+    Output,
+    /// A part of it, in order, by whom it was written.
+    OutputPart(&'a str, u32),
+    /// A workflow's plan.
+    Plan,
+    /// A part of it, in order, by whom it was written.
+    PlanPart(&'a str, u32),
     /// What the caller asked for.
     Request,
     /// A part of it, in order.
@@ -59,6 +72,12 @@ impl fmt::Display for Sort<'_> {
             Self::Input(id) => write!(f, "input#{id}"),
             Self::Lane(name) => write!(f, "lane#{name}"),
             Self::Message(id) => write!(f, "message#{}", part(id)),
+            Self::Node(key) => write!(f, "node#{}", node_name(key)),
+            Self::NodePart(key, writer, n) => write!(f, "node#{}#part#{writer}#{n:04}", node_name(key)),
+            Self::Output => f.write_str("output"),
+            Self::OutputPart(writer, n) => write!(f, "output#{writer}#{n:04}"),
+            Self::Plan => f.write_str("plan"),
+            Self::PlanPart(writer, n) => write!(f, "plan#{writer}#{n:04}"),
             Self::Request => f.write_str("request"),
             Self::RequestPart(n) => write!(f, "request#part#{n:04}"),
             Self::Answer(lane, turn) => write!(f, "turn#{lane}#{turn:05}#answer"),
@@ -68,10 +87,29 @@ impl fmt::Display for Sort<'_> {
     }
 }
 
+/// Longest name of a node in a key, in bytes: a range key may have 1,024.
+const NODE_NAME: usize = 800;
+
+/// A node's name in a key: itself where it is short enough, or else the beginning of it and a hash of the whole.
+fn node_name(key: &NodeKey) -> String {
+    let name = part(key.as_str()).to_string();
+    if name.len() <= NODE_NAME {
+        return name;
+    }
+    let hash = Sha256::digest(key.as_str().as_bytes());
+    let mut short = name[..name.floor_char_boundary(NODE_NAME)].to_owned();
+    for byte in &hash[..16] {
+        let _ = fmt::Write::write_fmt(&mut short, format_args!("{byte:02x}")); // writing to a String cannot fail
+    }
+    short
+}
+
 /// After every key that starts with `turn#`: the end of what a turn has to know.
 pub(crate) const AFTER_TURNS: &str = "turn#~";
-/// After every lane, before the request.
+/// After every lane, before what came in.
 pub(crate) const AFTER_LANES: &str = "lane#~";
+/// After the plan, before the request.
+pub(crate) const AFTER_PLAN: &str = "plan#~";
 /// Before every lane.
 pub(crate) const BEFORE_LANES: &str = "lane#";
 
@@ -109,7 +147,12 @@ impl Key {
     }
 }
 
-fn user_partition(user: &UserId) -> String {
+/// The range key of a user's workflow.
+pub(crate) fn workflow_sort(id: &str) -> String {
+    format!("workflow#{}", part(id))
+}
+
+pub(crate) fn user_partition(user: &UserId) -> String {
     format!("user#{}", part(user.as_str()))
 }
 
@@ -155,6 +198,9 @@ mod tests {
             Sort::Input(&InputRequestId::of(&lane, 1, "call0")),
             Sort::Lane(&lane),
             Sort::Message("m"),
+            Sort::Node(&NodeKey::named("n#1")),
+            Sort::Output,
+            Sort::Plan,
             Sort::Request,
             Sort::RequestPart(0),
             Sort::Answer(&lane, 1),
@@ -166,6 +212,7 @@ mod tests {
         assert!(sorted.is_sorted(), "{sorted:?}");
         assert!(sorted.last().unwrap().as_str() < AFTER_TURNS);
         assert!(sorted[6].as_str() < AFTER_LANES && AFTER_LANES < sorted[7].as_str());
+        assert!(sorted[10].as_str() < AFTER_PLAN && AFTER_PLAN < sorted[11].as_str());
         assert_eq!(event_number(&sorted[1]), Some(10));
     }
 

@@ -11,10 +11,12 @@
 //! | job id | `input#<id>` | a question to a person or a client, and its answer | the lane's worker; the jobs function |
 //! | job id | `lane#<name>` | a lane and its lease | claims, renewals, checkpoints, commits, the sweeper |
 //! | job id | `message#<id>` | a message for the running job | the jobs function |
+//! | job id | `plan`, `node#<node>`, `output` | where a workflow is, what its nodes have said, what came of it | the lane that settles |
 //! | job id | `request`, `request#part#<n>` | what was asked for | start |
 //! | job id | `turn#<lane>#<turn>#answer` | a turn's checkpoint | the lane's worker |
 //! | job id | `turn#<lane>#<turn>#call#<n>` | a tool call | the lane's worker |
 //! | `user#<id>` | `key#<key>` | what an idempotency key stands for | start |
+//! | `user#<id>` | `workflow#<id>` | a workflow that the user keeps, with its version | the jobs function |
 //! | `system` | `switches` | what an operator has paused | an operator |
 //! | `user#<id>` | `at_work` | the set of a user's jobs at work | start, whoever ends a job |
 //!
@@ -24,6 +26,7 @@
 //! Indexes (keys only): [`schema`]. Every item has `v`, its format, and `ttl`; a job exists as long as its head does, and
 //! its other items live longer.
 
+mod catalogue;
 mod claim;
 mod create;
 mod delete;
@@ -42,6 +45,7 @@ mod sweep;
 mod switches;
 mod tool_calls;
 mod turn;
+mod workflow;
 mod write;
 
 use std::sync::Arc;
@@ -50,6 +54,7 @@ use aws_sdk_dynamodb::Client;
 use domain::{job::Head, lane::LeaseTimes, limits::LONGEST_PAUSE, time::Timestamp};
 
 pub use self::{
+    catalogue::StoredWorkflow,
     claim::{ClaimOutcome, Claimed, Held},
     create::{CreateOutcome, IdempotencyKey, NewJob},
     delete::DeleteOutcome,
@@ -64,6 +69,7 @@ pub use self::{
     switches::Switches,
     tool_calls::{FinishOutcome, StartOutcome},
     turn::{CommitOutcome, Fenced},
+    workflow::SettleOutcome,
 };
 
 /// The table and a client for it. Cheap to clone.

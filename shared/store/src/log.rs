@@ -6,7 +6,7 @@ use domain::{
     event::{Event, EventBody, Origin, Signature},
     id::{JobId, WriterId},
     job::Head,
-    lane::Fence,
+    lane::{Fence, Lane},
     time::Timestamp,
 };
 
@@ -135,12 +135,17 @@ impl Store {
     }
 
     /// An appender for the turn of which `fence` is the lease, where `tail` was read before the claim.
-    pub fn appender(&self, head: &Head, fence: &Fence, turn: u32, attempt: u32, tail: &Tail) -> Appender {
+    pub fn appender(&self, head: &Head, fence: &Fence, lane: &Lane, tail: &Tail) -> Appender {
         Appender {
             store: self.clone(),
             job: head.id.clone(),
             fence: fence.clone(),
-            origin: Origin { lane: fence.lane.clone(), turn, attempt },
+            origin: Origin {
+                lane: fence.lane.clone(),
+                turn: lane.turn,
+                attempt: lane.attempt,
+                node_id: lane.node_id.clone(),
+            },
             tail: tail.number,
             count: 0,
             ttl: items_ttl(head),

@@ -12,6 +12,7 @@ use domain::{
     lane::Lane,
     tool_call::ToolCall,
     turn::Turns,
+    workflow::{NodeKey, Plan, Run},
 };
 
 use crate::{
@@ -19,9 +20,9 @@ use crate::{
     error::Error,
     item::{
         Item, Unpacked, call_from_item, event_from_item, head_from_item, input_from_item, is_deleted, join,
-        lane_from_item, place, sort_of, text, unpack,
+        lane_from_item, number, place, sort_of, text, unpack,
     },
-    key::{AFTER_LANES, AFTER_TURNS, BEFORE_LANES, Key, Sort},
+    key::{AFTER_LANES, AFTER_PLAN, AFTER_TURNS, BEFORE_LANES, Key, Sort},
     query::Range,
 };
 
@@ -42,6 +43,10 @@ pub struct Record {
     pub inputs: Vec<InputRequest>,
     /// The messages that came in, in order.
     pub inbox: Inbox,
+    /// Where its workflow is, and the version of the plan; nothing before its first turn, and in a chat.
+    pub run: Option<(u64, Run)>,
+    /// Its workflow's final output.
+    pub output: Option<String>,
     /// Its log, without a gap, from the first event.
     pub events: Vec<Event>,
 }
@@ -95,12 +100,26 @@ impl Store {
         self.read(job, Sort::Head, AFTER_TURNS.to_owned(), true).await
     }
 
-    /// What an answer about a job is made of: its log, head, notes and lanes.
+    /// What was asked for.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn spec(&self, job: &JobId) -> Result<Option<JobSpec>, Error> {
+        let from = Sort::Request.to_string();
+        let to = format!("{from}#~");
+        let items = self.range(Range { pk: job.as_str(), from, to, consistent: true }).await?;
+        let mut parts: BTreeMap<String, Item> =
+            items.into_iter().map(|item| (sort_of(&item).to_owned(), item)).collect();
+        let request = parts.remove(&Sort::Request.to_string());
+        request.map(|item| whole(&item, &parts, |n| Sort::RequestPart(n).to_string())).transpose()
+    }
+
+    /// What an answer about a job is made of: its log, head, notes, lanes, and where its workflow is.
     ///
     /// # Errors
     /// When the table cannot be read.
     pub async fn with_log(&self, job: &JobId, consistent: bool) -> Result<Option<Record>, Error> {
-        self.read(job, Sort::Event(0), AFTER_LANES.to_owned(), consistent).await
+        self.read(job, Sort::Event(0), AFTER_PLAN.to_owned(), consistent).await
     }
 
     /// All of it, read consistently.
@@ -140,7 +159,8 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
     let mut events: Vec<Event> = Vec::new();
     let mut turns = Turns::new();
     let (mut inputs, mut inbox) = (Vec::<InputRequest>::new(), Inbox::new());
-    let mut request: Option<Item> = None;
+    let (mut request, mut plan, mut output): (Option<Item>, Option<Item>, Option<Item>) = (None, None, None);
+    let mut nodes: Vec<Item> = Vec::new();
     let mut answers: Vec<(LaneName, u32, Item)> = Vec::new();
     let mut parts: BTreeMap<String, Item> = BTreeMap::new();
     for item in items {
@@ -163,6 +183,9 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
             (Some("input"), Some(_), ..) => inputs.push(input_from_item(&item)?),
             (Some("message"), Some(_), ..) => inbox.push(input_from_item(&item)?),
             (Some("info"), None, ..) => metadata = whole(&item, &parts, |n| Sort::RequestPart(n).to_string())?,
+            (Some("node"), Some(_), None, ..) => nodes.push(item),
+            (Some("output"), None, ..) => output = Some(item),
+            (Some("plan"), None, ..) => plan = Some(item),
             (Some("request"), None, ..) => request = Some(item),
             (Some("turn"), Some(lane), Some(turn), Some("answer"), None) => {
                 let lane = lane.parse().map_err(|error| Error::corrupt(place(&item), error))?;
@@ -185,9 +208,31 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
         turns.entry((lane.clone(), turn)).or_default().answer = Some(answer);
     }
     let spec = request.map(|item| whole(&item, &parts, |n| Sort::RequestPart(n).to_string())).transpose()?;
+    let run = plan.map(|plan| run(&plan, &nodes, &parts)).transpose()?;
+    let output =
+        output.map(|item| whole(&item, &parts, |n| Sort::OutputPart(writer_of(&item), n).to_string())).transpose()?;
     inputs.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     inbox.sort_by_key(|message| message.number);
-    Ok(head.map(|head| Record { head, lanes, metadata, spec, turns, inputs, inbox, events }))
+    Ok(head.map(|head| Record { head, lanes, metadata, spec, turns, inputs, inbox, run, output, events }))
+}
+
+/// The run in its items.
+fn run(plan: &Item, nodes: &[Item], parts: &BTreeMap<String, Item>) -> Result<(u64, Run), Error> {
+    let version = number(plan, "version").ok_or_else(|| Error::corrupt(place(plan), "it has no version"))?;
+    let stored: Plan = whole(plan, parts, |n| Sort::PlanPart(writer_of(plan), n).to_string())?;
+    let mut run = Run { plan: stored, ..Run::default() };
+    for item in nodes {
+        let key = text(item, "node").ok_or_else(|| Error::corrupt(place(item), "it has no node"))?;
+        let key = NodeKey::named(key);
+        let record = whole(item, parts, |n| Sort::NodePart(&key, writer_of(item), n).to_string())?;
+        run.nodes.insert(key, record);
+    }
+    Ok((version, run))
+}
+
+/// Who wrote an item's parts.
+fn writer_of(item: &Item) -> &str {
+    text(item, "parts_by").unwrap_or_default()
 }
 
 /// The value in an item, or in its parts.

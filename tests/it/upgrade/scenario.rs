@@ -270,7 +270,7 @@ async fn start(worker: &Worker, job: &Expected) -> JobId {
         ..JobSpec::default()
     };
     let key = IdempotencyKey { key: format!("key of {}", job.input), fingerprint: "f".to_owned() };
-    let new = NewJob { asker, spec, key: Some(key), max_at_work: 100 };
+    let new = NewJob { asker, spec, key: Some(key), run: None, max_at_work: 100 };
     let CreateOutcome::Created(head) = upkeep.store.create(new, upkeep.clock.now()).await.unwrap() else {
         panic!("it was there")
     };

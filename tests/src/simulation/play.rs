@@ -314,6 +314,7 @@ pub(super) fn new_job(id: &str, key: Option<&str>) -> NewJob {
             ..JobSpec::default()
         },
         key: key.map(|key| IdempotencyKey { key: key.to_owned(), fingerprint: "f".to_owned() }),
+        run: None,
         max_at_work: 1,
     }
 }

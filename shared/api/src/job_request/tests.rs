@@ -40,6 +40,7 @@ fn the_shortest_request_has_the_contracts_defaults() {
         message: None,
         previous_job: None,
         retention_seconds: 604_800,
+        workflow: None,
         model_api_key: None,
         has_instructions: false,
     };
@@ -345,8 +346,8 @@ fn bad_bodies() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
             ],
         ),
         (
-            json!({"workflow": {}, "workflow_id": "w", "workflow_version": 1, "compaction": {}}),
-            ["workflow", "workflow_id", "workflow_version", "compaction"].into_iter().map(unsupported).collect(),
+            json!({"workflow": {}, "workflow_id": "w", "compaction": {}}),
+            vec![("workflow_id", "Send either `workflow` or `workflow_id`, not both."), unsupported("compaction")],
         ),
     ]
 }

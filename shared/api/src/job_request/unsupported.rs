@@ -2,7 +2,7 @@
 //! with it then is the reader's business.
 
 /// Members that are named to callers as not supported, by path. `tools.mcp` stands for tools of that type.
-const UNSUPPORTED: &[&str] = &["workflow", "workflow_id", "workflow_version", "tools.mcp", "compaction"];
+const UNSUPPORTED: &[&str] = &["tools.mcp", "compaction"];
 
 pub(crate) fn is_unsupported(path: &str) -> bool {
     UNSUPPORTED.contains(&path)

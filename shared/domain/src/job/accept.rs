@@ -31,7 +31,7 @@ pub struct Asker {
     pub is_looking: bool,
 }
 
-/// A job as it is first recorded: it waits for the first turn of its one lane.
+/// A job as it is first recorded: it waits for the first turn of its one lane. A workflow's opens the others.
 pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) -> (Head, Lane) {
     let Asker { id, user, thread, message, retention_seconds, is_looking } = asker;
     let limits = spec.limits;
@@ -39,7 +39,7 @@ pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) 
     let head = Head {
         id,
         user,
-        kind: JobKind::Chat,
+        kind: if spec.workflow.is_some() { JobKind::Workflow } else { JobKind::Chat },
         thread,
         message,
         model: spec.settings.model.clone(),

@@ -74,6 +74,17 @@ pub enum Command {
         /// The lane.
         lane: LaneName,
     },
+    /// The lane's worker has done its part of a workflow: the lane closes, others open or close, and perhaps the job ends.
+    Settle {
+        /// Its lease.
+        fence: Fence,
+        /// Lanes to be opened, with the nodes that they work for.
+        opened: Vec<(LaneName, String)>,
+        /// Lanes whose work is not wanted any more.
+        closed: Vec<LaneName>,
+        /// How the job ends, if it does.
+        ending: Option<Ending>,
+    },
     /// The lane's worker has the job's last answer.
     Complete {
         /// Its lease.
@@ -171,6 +182,27 @@ pub fn decide(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) 
         Command::Announced { lane } => {
             let announced = job.lane(lane)?.announced().ok_or_else(|| Rejected::NotWaiting(lane.clone()))?;
             Ok(vec![Fact::Announced(announced)])
+        }
+        Command::Settle { fence, opened, closed, ending } => {
+            let own = job.held(fence)?;
+            if let Some(ending) = ending {
+                return job.ended(ending.clone(), now);
+            }
+            let others = closed.iter().filter_map(|name| job.lanes.get(name)).filter(|lane| lane.open);
+            let facts = [own].into_iter().chain(others.filter(|lane| lane.name != own.name));
+            let facts = facts.map(|lane| match lane.waits {
+                None => Fact::Closed(lane.closed()),
+                Some(_) => Fact::ClosedWaiting(lane.closed()),
+            });
+            let opened = opened.iter().map(|(name, node)| {
+                Fact::Opened(Lane { node_id: Some(node.clone()), ..Lane::new(name.clone(), now + times.margin) })
+            });
+            let facts: Vec<Fact> = facts.chain(opened).collect();
+            let after = facts.iter().try_fold(job.clone(), |job, fact| evolve(job, fact))?;
+            // All that is left waits for people.
+            let is_left = after.head.lanes_at_work == 0 && after.lanes.values().any(|lane| lane.open);
+            let stops = stopped(&after.head, now).filter(|_| is_left);
+            Ok(facts.into_iter().chain(stops).collect())
         }
         Command::Complete { fence, inbox, reason } => {
             job.held(fence)?;

@@ -45,8 +45,12 @@ pub enum Fact {
         /// When its time will be up.
         deadline_at: Timestamp,
     },
-    /// A lane is closed.
+    /// A lane is opened.
+    Opened(Lane),
+    /// A lane that was at work is closed.
     Closed(Lane),
+    /// A lane that waited for an answer is closed.
+    ClosedWaiting(Lane),
     /// The job is over; its terminal event and its notification are owed.
     Finished {
         /// How.
@@ -116,7 +120,18 @@ pub fn evolve(mut job: Job, fact: &Fact) -> Result<Job, IllegalTransition> {
             job.head.paused_ms += millis(at.since(since));
             job.head.state = State::Running { deadline_at: *deadline_at };
         }
-        Fact::Closed(lane) => {
+        Fact::Opened(lane) => {
+            if finished {
+                return Err(illegal);
+            }
+            job.head.lanes_at_work += 1;
+            job.head.lanes_version += 1;
+            job.lanes.insert(lane.name.clone(), lane.clone());
+        }
+        Fact::Closed(lane) | Fact::ClosedWaiting(lane) => {
+            if let Fact::Closed(_) = fact {
+                job.head.lanes_at_work = job.head.lanes_at_work.saturating_sub(1);
+            }
             job.lanes.insert(lane.name.clone(), lane.clone());
         }
         Fact::Finished { ending, at } => {
@@ -168,7 +183,8 @@ impl Fact {
             Self::LaneWoken => "a lane going on",
             Self::Stopped { .. } => "waiting for an answer",
             Self::Resumed { .. } => "going on",
-            Self::Closed(_) => "closing a lane",
+            Self::Opened(_) => "opening a lane",
+            Self::Closed(_) | Self::ClosedWaiting(_) => "closing a lane",
             Self::Finished { .. } => "an end",
             Self::MessageAccepted => "a message",
             Self::LogEnded => "the log's end",

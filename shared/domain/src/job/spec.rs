@@ -5,7 +5,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{approval::Approvals, id::JobId, limits::JobLimits, message::Message, sealed::Sealed, tool_call::ToolSpec};
+use crate::{
+    approval::Approvals,
+    id::JobId,
+    limits::JobLimits,
+    message::Message,
+    sealed::Sealed,
+    tool_call::ToolSpec,
+    workflow::{RunInput, Workflow},
+};
 
 /// Which tools the model may, or must, call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +121,21 @@ pub struct Compaction {
 /// The caller's own notes on a job: at most 16, keys to 64 characters, values to 512.
 pub type Metadata = BTreeMap<String, String>;
 
+/// A workflow and what it is run on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowSpec {
+    /// The catalogue's id of it, if it came from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The version of it that the job keeps to, if it came from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// It, checked, with everything that it needs.
+    pub workflow: Workflow,
+    /// What it is run on.
+    pub input: RunInput,
+}
+
 /// What a caller asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
@@ -140,6 +163,9 @@ pub struct JobSpec {
     /// Which calls a person has to approve.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     pub approval: Approvals,
+    /// The workflow that is run on the input, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<Box<WorkflowSpec>>,
     /// How a long conversation is shortened; `None`: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<Compaction>,

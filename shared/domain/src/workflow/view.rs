@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     document::{Kind, Workflow},
@@ -13,7 +13,7 @@ use super::{
 use crate::time::Timestamp;
 
 /// A run as its job shows it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunView {
     /// Every node of the workflow, and every repetition and branch that has begun, by the name that viewers know.
     pub node_states: BTreeMap<String, NodeView>,
@@ -23,32 +23,32 @@ pub struct RunView {
     /// The nodes at work or waiting, those in bodies and subflows included.
     pub current_node_ids: Vec<String>,
     /// The node that the run failed at, the innermost in loops and subflows.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_node_id: Option<String>,
 }
 
 /// A node as its job shows it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeView {
     /// Where it is.
     pub status: NodeStatus,
     /// Its output.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<super::retry::NodeError>,
     /// When it began.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
     /// The route that it took.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// The iteration that it is in; for a loop, how many it has begun.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iteration: Option<u32>,
 }
 

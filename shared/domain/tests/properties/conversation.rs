@@ -71,6 +71,7 @@ fn turn(lane: LaneName, turn: u32) -> impl Strategy<Value = Turn> {
                         lane,
                         turn,
                         index,
+                        node_id: None,
                         fingerprint: String::new(),
                         attempts: 1,
                         edited: None,
@@ -124,7 +125,7 @@ proptest! {
     #[test]
     fn every_call_that_was_asked_for_has_one_result_in_order_and_nothing_else_has(turns in turns(), next in 0..5_u32) {
         for lane in [LaneName::main(), "other".parse().unwrap(), "absent".parse().unwrap()] {
-            let told = conversation(&spec(), &turns, &[], &lane, next, 0);
+            let told = conversation(&spec().messages, &turns, &[], &lane, next, 0);
             let mut rest = told.strip_prefix(spec().messages.as_slice()).expect("the request comes first");
             for (_, answer) in answers_before(&turns, &lane, next) {
                 if answer.text.is_empty() && answer.calls.is_empty() { continue }
@@ -143,7 +144,7 @@ proptest! {
 
     #[test]
     fn a_turns_results_together_are_no_longer_than_the_model_may_read(turns in turns()) {
-        let told = conversation(&spec(), &turns, &[], &LaneName::main(), 5, 0);
+        let told = conversation(&spec().messages, &turns, &[], &LaneName::main(), 5, 0);
         let is_result = |message: &Message| matches!(message, Message::Tool { .. });
         for results in told.chunk_by(|a, b| is_result(a) && is_result(b)).filter(|chunk| is_result(&chunk[0])) {
             let total: usize = results.iter().map(|message| result(message).len()).sum();
@@ -155,7 +156,7 @@ proptest! {
     fn a_result_is_whole_or_begins_like_it_and_says_what_is_missing(turns in turns()) {
         for (turn, answer) in answers_before(&turns, &LaneName::main(), 5) {
             let one = Turns::from([((LaneName::main(), 1), turn.clone())]);
-            let told = conversation(&spec(), &one, &[], &LaneName::main(), 2, 0);
+            let told = conversation(&spec().messages, &one, &[], &LaneName::main(), 2, 0);
             let told = &told[spec().messages.len()..];
             let wholes: Vec<String> = (0..)
                 .zip(&answer.calls)
@@ -180,8 +181,8 @@ proptest! {
 
     #[test]
     fn what_the_model_is_told_grows_and_never_changes(turns in turns(), next in 0..5_u32) {
-        let before = conversation(&spec(), &turns, &[], &LaneName::main(), next, 0);
-        let after = conversation(&spec(), &turns, &[], &LaneName::main(), next + 1, 0);
+        let before = conversation(&spec().messages, &turns, &[], &LaneName::main(), next, 0);
+        let after = conversation(&spec().messages, &turns, &[], &LaneName::main(), next + 1, 0);
         prop_assert!(after.starts_with(&before));
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn lanes() -> impl Strategy<Value = Lane> {
                 lease,
                 due_at,
                 output_bytes,
+                node_id: None,
                 waits,
             }
         },

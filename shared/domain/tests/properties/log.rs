@@ -123,7 +123,8 @@ impl Written {
     }
 
     fn log(&mut self, body: EventBody) {
-        let origin = Origin { lane: self.lane.name.clone(), turn: self.lane.turn, attempt: self.lane.attempt };
+        let origin =
+            Origin { lane: self.lane.name.clone(), turn: self.lane.turn, attempt: self.lane.attempt, node_id: None };
         let durable = lane_text(&self.answers);
         assert_eq!(durable.len() as u64, self.lane.output_bytes, "the lane counts the bytes of its text");
         self.entries.push(Entry { origin, body, durable });
@@ -152,7 +153,7 @@ impl Written {
 
     fn call(&self, answer: &Answer, index: usize, status: ToolCallStatus) -> ToolCallView {
         let call = &answer.calls[index];
-        ToolCallView { status, ..ToolCallView::pending(call, &self.lane.name, self.lane.turn) }
+        ToolCallView { status, ..ToolCallView::pending(call, &self.lane.name, self.lane.turn, None) }
     }
 }
 
@@ -225,7 +226,7 @@ proptest! {
 
     #[test]
     fn an_offset_that_nobody_should_have_written_harms_nothing(text in ".{0,20}", output_offset in any::<u64>()) {
-        let origin = Origin { lane: LaneName::main(), turn: 1, attempt: 1 };
+        let origin = Origin { lane: LaneName::main(), turn: 1, attempt: 1, node_id: None };
         let bodies = [EventBody::OutputDelta { text: text.clone() }, EventBody::TurnRestarted { output_offset }];
         let events = bodies.map(|body| Event { number: 1, at: Timestamp::MIN, origin: Some(origin.clone()), body });
         prop_assert!(text.starts_with(Replay::of(&events).text(&LaneName::main())));

@@ -189,6 +189,7 @@ fn tool_calls() -> impl Strategy<Value = ToolCall> {
             lane,
             turn,
             index,
+            node_id: None,
             fingerprint,
             attempts,
             edited,
@@ -310,7 +311,7 @@ proptest! {
     #[test]
     fn an_event_is_read_back_as_it_was_written_and_bears_its_name(body in bodies(), turn in any::<u32>()) {
         comes_back(&body)?;
-        comes_back(&Origin { lane: "main".parse().unwrap(), turn, attempt: 1 })?;
+        comes_back(&Origin { lane: "main".parse().unwrap(), turn, attempt: 1, node_id: None })?;
         prop_assert_eq!(&serde_json::to_value(&body).unwrap()["type"], body.name());
         prop_assert_eq!(body.is_terminal(), ["job.completed", "job.failed", "job.cancelled"].contains(&body.name()));
         prop_assert_eq!(body.tool_call().is_some(), body.name().starts_with("tool_call."));
@@ -358,6 +359,7 @@ fn a_call_that_was_cut_off_is_run_again_only_if_its_tool_allows_it() {
         lane: "main".parse().unwrap(),
         turn: 1,
         index: 0,
+        node_id: None,
         fingerprint: String::new(),
         attempts: 1,
         edited: None,

@@ -26,6 +26,9 @@ pub(crate) fn event_item(job: &JobId, event: &Event, by: &Signature, ttl: Timest
         item.insert("lane".to_owned(), s(origin.lane.as_str()));
         item.insert("turn".to_owned(), n(origin.turn));
         item.insert("attempt".to_owned(), n(origin.attempt));
+        if let Some(node) = &origin.node_id {
+            item.insert("node".to_owned(), s(node.as_str()));
+        }
     }
     Ok(stamped(key, ttl, item))
 }
@@ -42,6 +45,7 @@ pub(crate) fn event_from_item(item: &Item) -> Result<Event, Error> {
             lane: lane.parse().map_err(|_| missing("lane"))?,
             turn: number(item, "turn").ok_or_else(|| missing("turn"))?,
             attempt: number(item, "attempt").ok_or_else(|| missing("attempt"))?,
+            node_id: text(item, "node").map(str::to_owned),
         }),
     };
     let body = serde_json::from_str(text(item, "d").ok_or_else(|| missing("d"))?)
