@@ -5,8 +5,8 @@ use std::{rc::Rc, time::Duration};
 use serde_json::{Map, Value, json};
 
 use super::{
-    advance::branches_text,
     answer::routes,
+    combine::branches_text,
     document::{Kind, Mode, WhileLoop},
     key::{NodeKey, Role},
     past::add_user,
@@ -238,7 +238,7 @@ impl<'a> Board<'a> {
     }
 
     fn ask_loop(&self, scope: &Rc<Scope<'a>>, node: usize, it: &WhileLoop, iteration: u32) -> Call {
-        let outputs = self.iterations(scope, node, iteration);
+        let outputs = self.iterations(scope, node, 1, iteration);
         let (what, text) = match outputs.last() {
             Some(last) => ("Last output", last.clone()),
             None => ("Initial input", self.input_of(scope, node)),

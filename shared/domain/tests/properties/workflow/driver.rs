@@ -147,7 +147,7 @@ impl<'w> Play<'w> {
         }
     }
 
-    pub(crate) fn to_end(mut self, players: &mut impl Players) -> Played {
+    pub(crate) fn play(mut self, players: &mut impl Players) -> Played {
         for _ in 0..200_000 {
             if self.end.is_some() {
                 break;
