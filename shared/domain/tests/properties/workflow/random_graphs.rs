@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::workflow::{Call, CallResult, NodeError, NodeErrorCode, NodeStatus, Work, Workflow};
+use domain::{
+    time::Timestamp,
+    workflow::{Call, CallResult, NodeError, NodeErrorCode, NodeStatus, Work, Workflow, retry_from},
+};
 use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -117,6 +120,10 @@ struct Dice {
     order: Vec<usize>,
     at: usize,
     calls: BTreeMap<String, usize>,
+    /// Whether calls fail by themselves.
+    fails: bool,
+    /// The call that fails in any case.
+    breaks_at: Option<usize>,
 }
 
 impl Players for Dice {
@@ -127,10 +134,11 @@ impl Players for Dice {
             Call::Complete { .. } => "merge",
         };
         *self.calls.entry(format!("{} {kind}", work.node)).or_default() += 1;
+        let n_calls = self.calls.values().sum::<usize>();
         let digest = Sha256::digest(format!("{} {:?}", work.node, work.call));
         let (fate, mark) = (digest[0], digest[1]);
         match &work.call {
-            _ if fate < 40 => CallResult::Failed(NodeError {
+            _ if (self.fails && fate < 40) || self.breaks_at == Some(n_calls) => CallResult::Failed(NodeError {
                 message: format!("broken {mark}"),
                 code: NodeErrorCode::Network,
                 node_id: String::new(),
@@ -156,9 +164,21 @@ impl Players for Dice {
 }
 
 fn run(flow: &Workflow, order: &[usize]) -> (Played, BTreeMap<String, usize>) {
-    let mut dice = Dice { order: order.to_vec(), at: 0, calls: BTreeMap::new() };
+    let mut dice = Dice { order: order.to_vec(), at: 0, calls: BTreeMap::new(), fails: true, breaks_at: None };
     let played = Play::new(flow, "the user's text").play(&mut dice);
     (played, dice.calls)
+}
+
+/// The same document with nodes whose failure is the run's.
+fn strict(mut document: Value) -> Value {
+    let strict = |document: &mut Value| {
+        for node in document["nodes"].as_array_mut().unwrap() {
+            node["data"]["errorHandling"] = json!({"mode": "stop"});
+        }
+    };
+    strict(&mut document["subflows"]["inner"]);
+    strict(&mut document);
+    document
 }
 
 /// Everything that happened to a node, in order.
@@ -260,6 +280,28 @@ proptest! {
             prop_assert_eq!(one.outcome(), other.outcome());
             prop_assert_eq!(calls_of_one, calls_of_other);
         }
+    }
+
+    #[test]
+    fn a_run_that_failed_and_was_retried_ends_as_if_nothing_had_failed(
+        document in flows(), order in vec(0..50_usize, 1..60), breaks_at in 1..12_usize
+    ) {
+        let flow = workflow(&strict(document));
+        let dice = |breaks_at| Dice { order: order.clone(), at: 0, calls: BTreeMap::new(), fails: false, breaks_at };
+        let whole = Play::new(&flow, "in").play(&mut dice(None));
+        let mut first = dice(Some(breaks_at));
+        let broken = Play::new(&flow, "in").play(&mut first);
+        if !failed(&broken) || failed(&whole) {
+            // Too few calls, one of several branches, or a loop without a body.
+            return Ok(());
+        }
+        let step = retry_from(&flow, &broken.input, &broken.run, None, Timestamp::from_millis(5)).unwrap();
+        let kept: BTreeSet<String> = step.plan.nodes.iter().filter(|(_, state)| state.status == NodeStatus::Completed)
+            .map(|(key, _)| key.shown()).collect();
+        let mut second = dice(None);
+        let retried = Play::from(&flow, broken.input.clone(), step).play(&mut second);
+        prop_assert!(!second.calls.keys().any(|call| call.ends_with(" own") && kept.contains(call.trim_end_matches(" own"))));
+        prop_assert_eq!(retried.outcome(), whole.outcome());
     }
 }
 
