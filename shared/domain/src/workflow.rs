@@ -4,7 +4,7 @@
 //! **How a run goes.** [`check()`] turns a document into a [`Workflow`], or tells everything that is wrong with it.
 //! [`start`] gives the first [`Step`]: the plan, the records of nodes that have said something, the lanes to open and the
 //! events to tell. Each lane is worked on by itself. At each of its turns [`stage()`] says what it has to do next, from what
-//! it has done: ask a person, make a call, or hand its result to [`settle`], which gives the next step, until one has an
+//! it has done: ask a person, make a call, or hand its result to [`settle()`], which gives the next step, until one has an
 //! end. Nodes that need nobody (start, output, a loop's or a subflow's coming and going) are settled within the step that
 //! makes them ready.
 //!

@@ -297,3 +297,18 @@ fn source_label(scope: &Scope<'_>, source: &str) -> String {
         _ => source.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attachments_go_with_the_last_message_of_the_user() {
+        let image = Part::ImageUrl { image_url: json!({"url": "data:,"}) };
+        let messages = vec![Message::user("one"), Message::user("two"), Message::system("three")];
+        assert_eq!(with_attachments(messages.clone(), &[]), messages);
+        let with = with_attachments(messages.clone(), std::slice::from_ref(&image));
+        let parts = Content::Parts(vec![Part::Text { text: "two".into() }, image]);
+        assert_eq!(with, [messages[0].clone(), Message::User { content: parts }, messages[2].clone()]);
+    }
+}

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use super::driver::{checked, document, known};
 
 fn findings(document: &Value, known: &Known) -> Vec<Finding> {
-    check(document, known).map(|checked| checked.warnings).unwrap_or_else(|findings| findings)
+    match check(document, known) {
+        Ok(checked) => checked.warnings,
+        Err(findings) => findings,
+    }
 }
 
 fn agent() -> (&'static str, &'static str, Value) {
