@@ -4,7 +4,7 @@
 //! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`] and [`answer`], what is said and done; [`inbox`],
 //! [`input_request`], [`approval`] and [`budget`], where people come in;
 //! [`lane`] and [`job`], where the rules are; [`turn`], what turns add up to; [`conversation`], what the model
-//! is told; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`],
+//! is told; [`workflow`], graphs of such conversations; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`],
 //! [`sealed`] and [`limits`].
 
 pub mod answer;

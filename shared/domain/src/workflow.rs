@@ -4,7 +4,7 @@
 //! **How a run goes.** [`check()`] turns a document into a [`Workflow`], or tells everything that is wrong with it.
 //! [`start`] gives the first [`Step`]: the plan, the records of nodes that have said something, the lanes to open and the
 //! events to tell. Each lane is worked on by itself. At each of its turns [`stage()`] says what it has to do next, from what
-//! it has done: ask a person, make a call, or hand its result to [`settle`], which gives the next step, until one has an
+//! it has done: ask a person, make a call, or hand its result to [`settle()`], which gives the next step, until one has an
 //! end. Nodes that need nobody (start, output, a loop's or a subflow's coming and going) are settled within the step that
 //! makes them ready.
 //!
@@ -19,14 +19,17 @@
 //! once in each of its repetitions. A step opens at most [`MAX_OPENED`] lanes and writes at most [`MAX_ITEMS`] items; what
 //! else is ready waits for the next, for which a lane is opened when there would be none.
 //!
-//! In reading order: [`document`], `read`, `check`, `graph`; `key`, `plan`, `scope`, `past`; `advance`, `settle`; `stage`,
+//! In reading order: [`document`], `read`, `check`, `graph`; `key`, `plan`, `scope`, `past`; `advance`, `failing`, `combine`,
+//! `settle`; `stage`,
 //! `work`, `people`; `view`, `again`.
 
 mod advance;
 mod again;
 mod answer;
 mod check;
+mod combine;
 pub mod document;
+mod failing;
 mod fields;
 mod finding;
 mod graph;
@@ -51,8 +54,8 @@ pub use self::{
     key::{NodeKey, Role},
     people::{Choice, DefaultAction, InputRequestDraft, PersonsAnswer, RequestContext, RequestKind, allowed_actions},
     plan::{
-        Ended, Frame, LaneWork, MAX_BYTES, MAX_ITEMS, MAX_OPENED, MAX_TOUCHED, NodeEvent, NodeRecord, NodeState,
-        NodeStatus, Plan, Refused, Run, RunEnd, RunInput, Step,
+        Ended, Frame, LaneWork, MAX_BYTES, MAX_ITEMS, MAX_OPENED, MAX_RUN_BYTES, MAX_TOUCHED, NodeEvent, NodeRecord,
+        NodeState, NodeStatus, Plan, Refused, Run, RunEnd, RunInput, Step,
     },
     retry::{NodeError, NodeErrorCode, RetryRule},
     settle::{LaneEnd, LaneResult, set_waiting, settle, start},

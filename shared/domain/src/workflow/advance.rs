@@ -5,32 +5,25 @@
 use std::rc::Rc;
 
 use super::{
-    document::{AtMax, ErrorMode, Kind, Mode, Output, Parallel, WhileLoop},
+    combine::{branch_errors, branches_text},
+    document::{AtMax, Kind, Mode, Parallel, WhileLoop},
+    failing::Failure,
     key::{NodeKey, Role, lane_name},
-    past::Via,
     plan::{
-        Ended, Frame, LaneWork, MAX_BYTES, MAX_ITEMS, MAX_OPENED, MAX_TOUCHED, NodeEvent, NodeRecord, NodeState,
-        NodeStatus, RunEnd, Step,
+        Ended, LaneWork, MAX_BYTES, MAX_ITEMS, MAX_OPENED, MAX_RUN_BYTES, MAX_TOUCHED, NodeEvent, NodeRecord,
+        NodeState, NodeStatus, RunEnd, Step,
     },
     retry::{NodeError, NodeErrorCode},
     scope::{Board, Scope},
-    template::{self, Metadata},
 };
 use crate::{id::LaneName, time::Timestamp};
-
-/// A failure that its graph does not deal with.
-#[derive(Debug, Clone)]
-pub(super) struct Failure {
-    key: NodeKey,
-    error: NodeError,
-}
 
 /// A step in the making.
 pub(super) struct Planner<'a> {
     pub(super) board: Board<'a>,
-    now: Timestamp,
-    opened: Vec<LaneName>,
-    closed: Vec<LaneName>,
+    pub(super) now: Timestamp,
+    pub(super) opened: Vec<LaneName>,
+    pub(super) closed: Vec<LaneName>,
     pub(super) events: Vec<NodeEvent>,
     bytes: usize,
     /// More is ready than one step may write.
@@ -134,8 +127,11 @@ impl<'a> Planner<'a> {
         if !self.has_room() {
             return Ok(false);
         }
-        if self.board.plan.nodes.len() >= MAX_TOUCHED {
-            let message = format!("The run touches more than {MAX_TOUCHED} nodes, repetitions counted; repeat less");
+        if self.board.plan.nodes.len() >= MAX_TOUCHED || self.board.plan.bytes > MAX_RUN_BYTES {
+            let message = format!(
+                "The run touches more than {MAX_TOUCHED} nodes, repetitions counted, or has more than {MAX_RUN_BYTES} bytes \
+                 of texts; repeat less"
+            );
             let error = self.error(key, NodeErrorCode::Validation, message);
             self.end(scope, key, NodeStatus::Error, None, None);
             self.write(key, NodeRecord { error: Some(error.clone()), ..NodeRecord::default() }, None);
@@ -153,8 +149,8 @@ impl<'a> Planner<'a> {
                 return Ok(true);
             }
             Kind::Output(output) if !matches!(output.mode, Mode::Synthesis { .. }) => {
-                let text = self.put_together(scope, node, output);
-                let output = self.formatted(scope, node, output, text);
+                let text = self.board.put_together(scope, node, output);
+                let output = self.board.formatted(scope, node, output, text, self.now);
                 self.complete(scope, node, Done { output, ..Done::default() });
                 return Ok(true);
             }
@@ -224,12 +220,11 @@ impl<'a> Planner<'a> {
                     settled += 1;
                     failed += usize::from(status == NodeStatus::Error);
                 }
-                Some(_) => {}
                 None if self.has_room() => {
                     self.activate(scope, &branch);
                     self.open(scope, node, Role::Branch(n));
                 }
-                None => {}
+                _ => {}
             }
         }
         if settled < it.branches.len() {
@@ -338,51 +333,11 @@ impl<'a> Planner<'a> {
             outputs: &'o [String],
             final_output: &'o str,
         }
-        let outputs = self.board.iterations(scope, node, count);
+        let outputs = self.board.iterations(scope, node, 1, count);
         let last = outputs.last().cloned().unwrap_or_else(|| self.board.input_of(scope, node));
         let all = Accumulated { iterations: count, outputs: &outputs, final_output: &last };
         let output = if it.accumulate { serde_json::to_string(&all).unwrap_or_default() } else { last };
         self.complete(scope, node, Done { output, taken: forward(scope, node, "done"), note, ..Done::default() });
-    }
-
-    /// What an output node has before it is put into its form.
-    fn put_together(&self, scope: &Rc<Scope<'a>>, node: usize, it: &Output) -> String {
-        let board = &self.board;
-        if let Mode::Template(template) = &it.mode {
-            return match template {
-                Some(template) => template::fill(template, &|name| board.resolve(scope, node, name)),
-                None => board.input_of(scope, node),
-            };
-        }
-        let mut parts = vec![it.intro.clone()];
-        if it.sources.is_empty() {
-            let parents = board.taken_into(scope, node);
-            let is_parent = |key: &NodeKey| parents.iter().any(|n| scope.key(scope.flow.edges[*n].source) == *key);
-            // A tool's result is for agents to read; it is part of the answer only where nothing comes between.
-            let latest = board.latest(scope, node);
-            let speaks = latest.iter().filter(|said| match &said.node.kind {
-                // What was said in a loop's body is a step towards the loop's own output.
-                Kind::Agent(_) | Kind::Parallel(_) | Kind::Loop(_) | Kind::Subflow(_) => said.via == Via::Here,
-                Kind::Tool(_) => is_parent(&said.key),
-                Kind::Start | Kind::Router(_) | Kind::Output(_) => false,
-            });
-            parts.extend(speaks.map(|said| said.output.to_owned()));
-            if parts.iter().skip(1).all(String::is_empty) {
-                parts.push(board.input_of(scope, node));
-            }
-        } else {
-            parts.extend(it.sources.iter().filter_map(|source| board.output_named(scope, node, source)));
-        }
-        parts.push(it.outro.clone());
-        parts.retain(|part| !part.is_empty());
-        parts.join("\n\n")
-    }
-
-    /// An output node's text in its form.
-    pub(super) fn formatted(&self, scope: &Rc<Scope<'a>>, node: usize, it: &Output, text: String) -> String {
-        let chain = || self.board.latest(scope, node).iter().map(|said| said.node.id.clone()).collect();
-        let metadata = it.metadata.then(|| Metadata { chain: chain(), timestamp: self.now });
-        template::formatted(text, it.format, metadata.as_ref())
     }
 
     fn state(&mut self, key: &NodeKey) -> &mut NodeState {
@@ -435,7 +390,7 @@ impl<'a> Planner<'a> {
     }
 
     /// `taken` is `None` when the flow does not go on from here.
-    fn end(
+    pub(super) fn end(
         &mut self,
         scope: &Scope<'a>,
         key: &NodeKey,
@@ -462,15 +417,17 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn write(&mut self, key: &NodeKey, mut record: NodeRecord, note: Option<String>) {
+    pub(super) fn write(&mut self, key: &NodeKey, mut record: NodeRecord, note: Option<String>) {
         record.input = self.board.changed.get(key).and_then(|before| before.input.clone());
         let size = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        self.bytes += size(&record.input) + size(&record.output);
+        let bytes = size(&record.input) + size(&record.output);
+        self.bytes += bytes;
+        self.board.plan.bytes += bytes;
         self.tell(key, record.clone(), note);
         self.board.changed.insert(key.clone(), record);
     }
 
-    fn tell(&mut self, key: &NodeKey, record: NodeRecord, note: Option<String>) {
+    pub(super) fn tell(&mut self, key: &NodeKey, record: NodeRecord, note: Option<String>) {
         let Some(state) = self.board.state(key) else { return };
         let (status, iteration, route) = (state.status, state.iteration, state.route.clone());
         let NodeRecord { output, error, .. } = record;
@@ -486,138 +443,6 @@ impl<'a> Planner<'a> {
     pub(super) fn error(&self, key: &NodeKey, code: NodeErrorCode, message: String) -> NodeError {
         NodeError { message, code, node_id: key.shown(), status_code: None }
     }
-
-    /// A node has failed for good: the flow goes on as the node says, or its graph fails.
-    pub(super) fn fail(&mut self, scope: &Rc<Scope<'a>>, node: usize, error: NodeError) -> Result<bool, Failure> {
-        self.fail_with(scope, node, Failure { key: scope.key(node), error }).map(|()| true)
-    }
-
-    fn fail_with(&mut self, scope: &Rc<Scope<'a>>, node: usize, failure: Failure) -> Result<(), Failure> {
-        let key = scope.key(node);
-        let error_edges: Vec<usize> = scope.flow.leaving(node).filter(|(_, e)| e.is("error")).map(|(n, _)| n).collect();
-        // A person's refusal has its own edge; what goes wrong inside, a refusal included, is the owner's to deal with.
-        let refused_here = failure.error.code == NodeErrorCode::Rejected && failure.key == key;
-        let (taken, output) = match scope.node(node).error_mode() {
-            _ if refused_here => (None, None),
-            ErrorMode::Branch if !error_edges.is_empty() => (Some(error_edges), None),
-            ErrorMode::Continue => (Some(onward(scope, node)), Some(String::new())),
-            ErrorMode::Branch | ErrorMode::Stop => (None, None),
-        };
-        let goes_on = taken.is_some();
-        self.end(scope, &key, NodeStatus::Error, taken, None);
-        self.write(&key, NodeRecord { input: None, output, error: Some(failure.error.clone()) }, None);
-        if goes_on { Ok(()) } else { Err(failure) }
-    }
-
-    /// A person refused a node: the flow goes on along its rejected edges, or its graph fails.
-    pub(super) fn reject(
-        &mut self,
-        scope: &Rc<Scope<'a>>,
-        node: usize,
-        error: NodeError,
-        output: Option<String>,
-    ) -> Result<bool, Failure> {
-        let taken: Vec<usize> = scope.flow.leaving(node).filter(|(_, e)| e.is("rejected")).map(|(n, _)| n).collect();
-        if taken.is_empty() {
-            let result = self.fail(scope, node, error);
-            // What was refused is kept.
-            if let Some(record) = self.board.changed.get_mut(&scope.key(node)) {
-                record.output = output;
-            }
-            return result;
-        }
-        let key = scope.key(node);
-        self.end(scope, &key, NodeStatus::Error, Some(taken), None);
-        self.write(&key, NodeRecord { input: None, output, error: Some(error) }, None);
-        Ok(true)
-    }
-
-    /// A failure in this scope goes up to the first owner that deals with it.
-    pub(super) fn raise(&mut self, scope: &Rc<Scope<'a>>, failure: Failure) -> Result<(), Failure> {
-        let Some((outer, owner)) = &scope.outer else { return Err(failure) };
-        self.abandon(&scope.frames);
-        match self.fail_with(outer, *owner, failure) {
-            Ok(()) => Ok(()),
-            Err(failure) => self.raise(outer, failure),
-        }
-    }
-
-    /// Gives up whatever is at work at the end of this way and behind. Lanes that do not fit into the step stay open and
-    /// are refused when they come with a result; those that wait for a person are closed first, since they may not come
-    /// for days.
-    fn abandon(&mut self, frames: &[Frame]) {
-        let within = |work: &LaneWork| work.frames.starts_with(frames) && !matches!(work.role, Role::Onward(_));
-        let lanes: Vec<(LaneName, LaneWork)> = self
-            .board
-            .plan
-            .lanes
-            .iter()
-            .filter(|(_, work)| within(work))
-            .map(|(l, w)| (l.clone(), w.clone()))
-            .collect();
-        let (mut waiting, mut working) = (vec![], vec![]);
-        for (lane, work) in lanes {
-            self.board.plan.lanes.remove(&lane);
-            let waits = self.board.state(&work.key).is_some_and(|state| state.status == NodeStatus::Waiting);
-            if waits { waiting.push(lane) } else { working.push(lane) }
-        }
-        for lane in waiting.into_iter().chain(working) {
-            if !self.opened.contains(&lane)
-                && self.closed.len() + self.opened.len() + self.board.changed.len() < MAX_ITEMS
-            {
-                self.closed.push(lane);
-            }
-        }
-        self.give_up(frames);
-    }
-
-    /// Settles as skipped whatever has begun at the end of this way and behind, and is not over.
-    fn give_up(&mut self, frames: &[Frame]) {
-        let Some(scope) = self.board.at(frames) else { return };
-        for n in 0..scope.region().order.len() {
-            let node = scope.region().order[n];
-            let key = scope.key(node);
-            let Some(state) = self.board.state(&key).filter(|state| !state.status.is_settled()) else { continue };
-            let iteration = state.iteration;
-            let (inner, branches) = match &scope.node(node).kind {
-                Kind::Loop(_) => (iteration.and_then(|n| self.board.body(&scope, node, n)), vec![]),
-                Kind::Subflow(_) => (self.board.subflow(&scope, node), vec![]),
-                Kind::Parallel(it) => (None, it.branches.iter().map(|branch| key.branch(&branch.id)).collect()),
-                _ => (None, vec![]),
-            };
-            if let Some(inner) = inner {
-                self.give_up(&inner.frames);
-            }
-            for key in branches.into_iter().chain([key]) {
-                if self.board.state(&key).is_some_and(|state| !state.status.is_settled()) {
-                    self.end(&scope, &key, NodeStatus::Skipped, None, None);
-                    self.tell(&key, NodeRecord::default(), None);
-                }
-            }
-        }
-    }
-}
-
-/// The branches' answers under their labels, one after the other, and what went wrong.
-pub(super) fn branches_text(board: &Board<'_>, key: &NodeKey, it: &Parallel) -> String {
-    let answers = it.branches.iter().filter_map(|branch| {
-        let text = board.record(&key.branch(&branch.id))?.output.as_ref()?;
-        Some(format!("## {}\n{text}", branch.label))
-    });
-    let mut parts: Vec<String> = answers.collect();
-    let errors = branch_errors(board, key, it);
-    if !errors.is_empty() {
-        parts.push(format!("## Errors\n{}", errors.join("\n")));
-    }
-    parts.join("\n\n")
-}
-
-fn branch_errors(board: &Board<'_>, key: &NodeKey, it: &Parallel) -> Vec<String> {
-    let errors = it.branches.iter().filter_map(|branch| {
-        let error = board.record(&key.branch(&branch.id))?.error.as_ref()?;
-        Some(format!("{}: {}", branch.label, error.message))
-    });
-    errors.collect()
 }
 
 /// The edges that leave by this handle, or by none in particular.

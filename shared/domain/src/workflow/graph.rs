@@ -49,10 +49,8 @@ impl Graph {
         for node in topological.iter().copied().filter(|node| is_loop(*node)) {
             let around = graph.around(node);
             let Some(entry) = graph.first_body(flow, node).filter(|_| !around.is_empty()) else { continue };
-            let mut member = graph.reached(flow, entry);
-            for n in 0..member.len() {
-                member[n] = member[n] && (n == entry || !around.contains(&n));
-            }
+            let reached = graph.reached(flow, entry).into_iter().enumerate();
+            let member = reached.map(|(n, reached)| reached && (n == entry || !around.contains(&n))).collect();
             graph.add(Some(node), entry, member, &topological);
         }
         graph.note_shared();
@@ -173,6 +171,7 @@ pub(super) fn cycle(flow: &Flow) -> Option<Vec<String>> {
     }
     let first = way.iter().position(|node| *node == at)?;
     let mut round: Vec<String> = way[first..].iter().rev().map(|node| flow.nodes[*node].id.clone()).collect();
+    round.rotate_right(1);
     round.extend(round.first().cloned());
     Some(round)
 }

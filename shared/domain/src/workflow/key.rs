@@ -29,12 +29,6 @@ impl NodeKey {
         Self(format!("{}:{}", self.0, escaped(id)))
     }
 
-    /// The key of a thing that viewers call so: `shown` read back. Good for ids without the signs that mean something in
-    /// a key, which is what editors make.
-    pub fn named(name: &str) -> Self {
-        Self(name.to_owned())
-    }
-
     /// As text, as it is stored.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -177,7 +177,8 @@ impl<'a> Board<'a> {
     fn body_text(&self, scope: &Rc<Scope<'a>>, outer: &Rc<Scope<'a>>, owner: usize) -> String {
         let Kind::Loop(it) = &outer.node(owner).kind else { return String::new() };
         let iteration = scope.iteration().unwrap_or(1);
-        let outputs = self.iterations(outer, owner, iteration - 1);
+        let before = iteration - 1;
+        let outputs = if it.previous_outputs { self.iterations(outer, owner, 1, before) } else { vec![] };
         let mut parts = vec![];
         if !it.loop_prompt.trim().is_empty() {
             parts.push(format!("[Instructions: {}]", it.loop_prompt.trim()));
@@ -185,7 +186,7 @@ impl<'a> Board<'a> {
         if it.iteration_context {
             parts.push(format!("[Iteration {iteration} of {}]", it.max_iterations));
         }
-        if it.previous_outputs && !outputs.is_empty() {
+        if !outputs.is_empty() {
             parts.push(format!("[Previous attempts ({}):]", outputs.len()));
             for (n, output) in outputs.iter().enumerate() {
                 let shown = match output.char_indices().nth(ATTEMPT_SHOWN) {
@@ -196,13 +197,14 @@ impl<'a> Board<'a> {
             }
             parts.push("[Current input to improve:]".to_owned());
         }
-        parts.push(outputs.last().cloned().unwrap_or_else(|| self.input_of(outer, owner)));
+        let last = self.iterations(outer, owner, before.max(1), before).pop();
+        parts.push(last.unwrap_or_else(|| self.input_of(outer, owner)));
         parts.join("\n\n")
     }
 
-    /// The outputs of a loop's first iterations.
-    pub(super) fn iterations(&self, outer: &Rc<Scope<'a>>, owner: usize, count: u32) -> Vec<String> {
-        let bodies = (1..=count).filter_map(|iteration| self.body(outer, owner, iteration));
+    /// The outputs of a loop's iterations, from one to another.
+    pub(super) fn iterations(&self, outer: &Rc<Scope<'a>>, owner: usize, first: u32, last: u32) -> Vec<String> {
+        let bodies = (first..=last).filter_map(|iteration| self.body(outer, owner, iteration));
         bodies.map(|body| self.result(&body).to_owned()).collect()
     }
 

@@ -140,6 +140,9 @@ pub struct Plan {
     /// How often a lane was opened only to go on: their names are numbered.
     #[serde(default)]
     pub onwards: u32,
+    /// Bytes of all records.
+    #[serde(default)]
+    pub bytes: usize,
     /// How it ended, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
@@ -233,6 +236,9 @@ pub const MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Most nodes that a run may touch, all repetitions counted. So many make a plan of about 350 KB before compression; an
 /// item has at most 400.
 pub const MAX_TOUCHED: usize = 4000;
+
+/// Most bytes that the records of a run may have together: loops can make texts that grow with each iteration.
+pub const MAX_RUN_BYTES: usize = 64 * 1024 * 1024;
 
 /// Why a result was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

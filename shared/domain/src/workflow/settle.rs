@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    advance::{Done, Failure, Planner, forward, onward},
+    advance::{Done, Planner, forward, onward},
     answer::{chosen, goes_on, routed, routes},
     document::{Fallback, Kind, Workflow},
+    failing::Failure,
     key::Role,
     plan::{LaneWork, Plan, Refused, Run, RunInput, Step},
     retry::{NodeError, NodeErrorCode},
@@ -229,7 +230,9 @@ impl<'a> Planner<'a> {
                 let taken = route.map(|route| route.edge).into_iter().collect();
                 Done { output, taken, route: route.map(|route| route.id.clone()), note, ..Done::default() }
             }
-            Kind::Output(it) => Done { output: self.formatted(scope, node, it, text), ..Done::default() },
+            Kind::Output(it) => {
+                Done { output: self.board.formatted(scope, node, it, text, self.now), ..Done::default() }
+            }
             _ => {
                 let output = replaced.unwrap_or(text);
                 Done { output, taken: forward(scope, node, "output"), ..Done::default() }

@@ -12,7 +12,7 @@ use super::{
         Choice, DefaultAction, InputRequestDraft, Meaning, PersonsAnswer, RequestContext, RequestKind, data_text,
         meaning,
     },
-    plan::{LaneWork, Plan, Refused, Run, RunInput},
+    plan::{LaneWork, Refused, Run, RunInput},
     retry::{NodeError, NodeErrorCode},
     scope::{Board, Scope},
     settle::{LaneEnd, LaneResult},
@@ -27,7 +27,7 @@ pub enum Stage {
     Ask(Box<InputRequestDraft>),
     /// Make this call. When the lane has made some of its turns already, it goes on with it.
     Call(Box<Work>),
-    /// Hand this to [`settle`](super::settle), whatever it is then.
+    /// Hand this to [`settle()`](super::settle()), whatever it is then.
     Settle(LaneResult),
 }
 
@@ -106,14 +106,10 @@ pub fn stage(
         return Err(Refused::Ended);
     }
     let work = run.plan.lanes.get(lane).ok_or(Refused::NotAtWork)?;
-    let board = Board::new(workflow, input, copied(&run.plan), &run.nodes);
+    let board = Board::new(workflow, input, run.plan.clone(), &run.nodes);
     let scope = board.at(&work.frames).ok_or(Refused::NotAtWork)?;
     let input = board.input_of(&scope, work.node);
     Staging { board: &board, scope: &scope, work, input }.next(so_far)
-}
-
-fn copied(plan: &Plan) -> Plan {
-    plan.clone()
 }
 
 struct Staging<'s, 'a> {

@@ -5,8 +5,8 @@ use std::{rc::Rc, time::Duration};
 use serde_json::{Map, Value, json};
 
 use super::{
-    advance::branches_text,
     answer::routes,
+    combine::branches_text,
     document::{Kind, Mode, WhileLoop},
     key::{NodeKey, Role},
     past::add_user,
@@ -238,7 +238,7 @@ impl<'a> Board<'a> {
     }
 
     fn ask_loop(&self, scope: &Rc<Scope<'a>>, node: usize, it: &WhileLoop, iteration: u32) -> Call {
-        let outputs = self.iterations(scope, node, iteration);
+        let outputs = self.iterations(scope, node, 1, iteration);
         let (what, text) = match outputs.last() {
             Some(last) => ("Last output", last.clone()),
             None => ("Initial input", self.input_of(scope, node)),
@@ -295,5 +295,20 @@ fn source_label(scope: &Scope<'_>, source: &str) -> String {
             format!("{} → {}", node.label, known.map_or(branch, |known| known.label.as_str()))
         }
         _ => source.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attachments_go_with_the_last_message_of_the_user() {
+        let image = Part::ImageUrl { image_url: json!({"url": "data:,"}) };
+        let messages = vec![Message::user("one"), Message::user("two"), Message::system("three")];
+        assert_eq!(with_attachments(messages.clone(), &[]), messages);
+        let with = with_attachments(messages.clone(), std::slice::from_ref(&image));
+        let parts = Content::Parts(vec![Part::Text { text: "two".into() }, image]);
+        assert_eq!(with, [messages[0].clone(), Message::User { content: parts }, messages[2].clone()]);
     }
 }

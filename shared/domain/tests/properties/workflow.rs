@@ -3,3 +3,8 @@
 mod checking;
 mod driver;
 mod four_documents;
+mod limits;
+mod nodes;
+mod people;
+mod random_graphs;
+mod retrying;

@@ -8,8 +8,8 @@ use domain::{
     time::Timestamp,
     workflow::{
         AnswerTo, CallResult, Checked, Finding, InputRequestDraft, Known, LaneSoFar, MAX_OPENED, NodeEvent, NodeKey,
-        NodeStatus, PersonsAnswer, Refused, Run, RunEnd, RunInput, RunView, Stage, Step, Work, Workflow, check, settle,
-        stage, start, view,
+        NodeStatus, PersonsAnswer, Refused, Run, RunEnd, RunInput, RunView, Stage, Step, Work, Workflow, check,
+        set_waiting, settle, stage, start, view,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -126,7 +126,12 @@ impl<'w> Play<'w> {
         };
         match stage {
             Stage::Ask(request) => {
+                self.waits(lane, true);
+                let current = view(self.workflow, &self.run);
+                assert!(current.current_node_ids.contains(&request.node_id));
+                assert_eq!(current.node_states[&request.node_id].status, NodeStatus::Waiting);
                 let answer = players.person(&stored(&*request));
+                self.waits(lane, false);
                 let so_far = self.open.get_mut(lane).unwrap();
                 match request.kind.answers() {
                     AnswerTo::Before => assert!(so_far.before.replace(answer).is_none(), "asked twice"),
@@ -147,7 +152,13 @@ impl<'w> Play<'w> {
         }
     }
 
-    pub(crate) fn to_end(mut self, players: &mut impl Players) -> Played {
+    fn waits(&mut self, lane: &LaneName, waits: bool) {
+        let now = Timestamp::from_millis(self.clock);
+        let step = set_waiting(self.workflow, &self.input, &self.run, lane, waits, now).unwrap();
+        self.take(step, false);
+    }
+
+    pub(crate) fn play(mut self, players: &mut impl Players) -> Played {
         for _ in 0..200_000 {
             if self.end.is_some() {
                 break;

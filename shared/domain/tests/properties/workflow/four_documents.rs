@@ -47,7 +47,7 @@ impl Players for Script {
                 let answer = self.next(model);
                 match answer["tool_calls"].as_array() {
                     Some(calls) => {
-                        assert!(calls.iter().all(|call| self.tools[call["name"].as_str().unwrap()].is_string()))
+                        assert!(calls.iter().all(|call| self.tools[call["name"].as_str().unwrap()].is_string()));
                     }
                     None => return CallResult::Answered { text: text(&answer), chosen: None, at_limit: 0 },
                 }
@@ -87,7 +87,7 @@ fn played(name: &str) -> (Played, Script) {
         calls: vec![],
         asked: vec![],
     };
-    let played = Play::new(&workflow, expected["input"].as_str().unwrap()).to_end(&mut script);
+    let played = Play::new(&workflow, expected["input"].as_str().unwrap()).play(&mut script);
     assert!(script.model.values().all(Vec::is_empty), "the whole script was played: {:?}", script.model);
     (played, script)
 }
