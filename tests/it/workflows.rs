@@ -183,7 +183,11 @@ async fn a_failed_node_fails_the_job_and_a_retry_goes_on_from_it() {
     let (status, again) = system.post(&format!("/jobs/{}/retry", job["id"].as_str().unwrap())).await;
     assert_eq!(status, 202, "{again}");
     let again = system.finished(&again).await;
-    assert_eq!((again["status"].as_str(), again["output"].as_str()), (Some("completed"), Some("Second.")), "{again}");
+    assert_eq!(
+        (again["status"].as_str(), again["output"].as_str()),
+        (Some("completed"), Some("First.\n\nSecond.")),
+        "{again}"
+    );
     assert_eq!(again["workflow"]["node_states"]["one"]["output"], "First.");
     let asked = system.model.requests().iter().filter(|request| request.body["model"] == "test/one").count();
     assert_eq!(asked, 1, "nothing before the failure is done again");

@@ -198,7 +198,7 @@ mod tests {
             Sort::Input(&InputRequestId::of(&lane, 1, "call0")),
             Sort::Lane(&lane),
             Sort::Message("m"),
-            Sort::Node(&NodeKey::named("n#1")),
+            Sort::Node(&NodeKey::stored("n#1")),
             Sort::Output,
             Sort::Plan,
             Sort::Request,

@@ -223,7 +223,7 @@ fn run(plan: &Item, nodes: &[Item], parts: &BTreeMap<String, Item>) -> Result<(u
     let mut run = Run { plan: stored, ..Run::default() };
     for item in nodes {
         let key = text(item, "node").ok_or_else(|| Error::corrupt(place(item), "it has no node"))?;
-        let key = NodeKey::named(key);
+        let key = NodeKey::stored(key);
         let record = whole(item, parts, |n| Sort::NodePart(&key, writer_of(item), n).to_string())?;
         run.nodes.insert(key, record);
     }

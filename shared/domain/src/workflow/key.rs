@@ -29,6 +29,11 @@ impl NodeKey {
         Self(format!("{}:{}", self.0, escaped(id)))
     }
 
+    /// A key as it was stored: what [`NodeKey::as_str`] gave.
+    pub fn stored(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// As text, as it is stored.
     pub fn as_str(&self) -> &str {
         &self.0
