@@ -19,12 +19,13 @@ use domain::{
     approval::{ApprovalRule, Approvals},
     event::{Event, EventBody},
     id::{JobId, LaneName},
-    job::{Asker, Ending, JobSpec, ModelSettings, Status, ToolRef},
+    job::{Asker, Ending, JobKind, JobSpec, ModelSettings, Status, ToolRef, WorkflowSpec},
     lane::Lane,
     limits::JobLimits,
     message::{Content, Message},
     replay::Replay,
     tool_call::{Replay as MayReplay, ToolCallStatus},
+    workflow::{self, Known, RunInput},
 };
 use engine::Clock as _;
 use local::{
@@ -42,8 +43,12 @@ struct Scenario {
     script: fn() -> Script,
     /// Whether its owner cancels it after the first turn.
     cancelled: bool,
-    /// Whether `push` needs a person's approval, who says something, too.
+    /// Whether a person has to approve something; says something, too, where it is a chat.
     approved: bool,
+    /// Whether it is the workflow.
+    is_workflow: bool,
+    /// Every how many requests something goes wrong; [`EVERY_POINT`] makes it each of them.
+    stride: u64,
     /// The status that it ends with.
     status: Status,
     /// Its text.
@@ -58,6 +63,8 @@ const TEXT_ONLY: Scenario = Scenario {
     script: || Script::new().turn(Turn::pieces(["Nothing ", "to ", "look up."])),
     cancelled: false,
     approved: false,
+    is_workflow: false,
+    stride: 1,
     status: Status::Completed,
     text: "Nothing to look up.",
     calls: &[],
@@ -74,6 +81,8 @@ const TOOLS: Scenario = Scenario {
     },
     cancelled: false,
     approved: false,
+    is_workflow: false,
+    stride: 1,
     status: Status::Completed,
     text: "Looking things up.\n\nAnd once more.\n\nThe answer is Zoë.",
     calls: &["look", "send", "push", "look"],
@@ -88,6 +97,8 @@ const UPSTREAM_FAILS: Scenario = Scenario {
     },
     cancelled: false,
     approved: false,
+    is_workflow: false,
+    stride: 1,
     status: Status::Completed,
     text: "First.\n\nThen the end.",
     calls: &["push"],
@@ -101,6 +112,8 @@ const CANCELLED: Scenario = Scenario {
     },
     cancelled: true,
     approved: false,
+    is_workflow: false,
+    stride: 1,
     status: Status::Cancelled,
     text: "First.\n\nnever",
     calls: &["push"],
@@ -114,13 +127,126 @@ const PEOPLE: Scenario = Scenario {
     },
     cancelled: false,
     approved: true,
+    is_workflow: false,
+    stride: 1,
     status: Status::Completed,
     text: "May I?\n\nThank you.",
     calls: &["look", "push"],
     n_requests: 35,
 };
 
-const SCENARIOS: [Scenario; 5] = [PEOPLE, TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED];
+/// A router, a parallel node, a loop, a subflow, and an agent that a person approves and that calls a tool.
+const WORKFLOW: Scenario = Scenario {
+    script: Script::new,
+    cancelled: false,
+    approved: true,
+    is_workflow: true,
+    stride: 11,
+    status: Status::Completed,
+    text: "Published.",
+    calls: &["push"],
+    n_requests: 120,
+};
+
+/// Set, every scenario goes wrong at each of its requests, the long one included.
+const EVERY_POINT: &str = "NIGHTSHIFT_EVERY_POINT";
+
+/// The answers of the workflow's models.
+fn script_models(world: &World) {
+    let say = |model: &str, texts: &[&str]| {
+        let script = texts.iter().fold(Script::new(), |script, text| script.turn(Turn::text(*text)));
+        world.model.script_model(model, script);
+    };
+    let route = Call::new("select_route", r#"{"route_id": "route-2", "reasoning": "so"}"#);
+    world.model.script_model("test/router", Script::new().turn(Turn::calls([route])));
+    say("test/one", &["One view."]);
+    say("test/two", &["Another view."]);
+    say("test/merge", &["Both views."]);
+    say("test/cond", &["continue", "done"]);
+    say("test/body", &["A draft."]);
+    say("test/inner", &["From within."]);
+    let push = Turn::text("Publishing.").then_calls([Call::new("push", "{}")]);
+    world.model.script_model("test/last", Script::new().turn(push).turn(Turn::text("Published.")));
+}
+
+fn whole_workflow() -> WorkflowSpec {
+    let node = |id: &str, kind: &str, data: serde_json::Value| {
+        let mut data = data;
+        data["label"] = id.into();
+        serde_json::json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
+    };
+    let edge = |n: usize, (source, handle, target): (&str, &str, &str)| serde_json::json!({"id": format!("e{n}"), "source": source, "sourceHandle": handle, "target": target});
+    let graph = |nodes: &[serde_json::Value], edges: &[(&str, &str, &str)]| {
+        let edges: Vec<_> = edges.iter().enumerate().map(|(n, it)| edge(n, *it)).collect();
+        serde_json::json!({"meta": {"version": "2.0.0", "name": "All"}, "nodes": nodes, "edges": edges})
+    };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let inner = graph(
+        &[
+            node("start", "start", json("{}")),
+            node("inner", "agent", json(r#"{"model": "test/inner", "prompt": "Go."}"#)),
+            node("out", "output", json(r#"{"format": "text"}"#)),
+        ],
+        &[("start", "output", "inner"), ("inner", "output", "out")],
+    );
+    let mut document = graph(
+        &[
+            node("start", "start", json("{}")),
+            node(
+                "route",
+                "router",
+                json(
+                    r#"{"model": "test/router", "routes": [{"id": "route-1", "label": "A"}, {"id": "route-2", "label": "B"}]}"#,
+                ),
+            ),
+            node("not", "agent", json(r#"{"model": "test/not", "prompt": "Never."}"#)),
+            node(
+                "fan",
+                "parallel",
+                json(
+                    r#"{"model": "test/merge", "prompt": "Merge.", "branches": [
+                {"id": "one", "label": "One", "model": "test/one", "prompt": "1"},
+                {"id": "two", "label": "Two", "model": "test/two", "prompt": "2"}]}"#,
+                ),
+            ),
+            node(
+                "loop",
+                "whileLoop",
+                json(r#"{"conditionPrompt": "More?", "conditionModel": "test/cond", "maxIterations": 3}"#),
+            ),
+            node("body", "agent", json(r#"{"model": "test/body", "prompt": "Draft."}"#)),
+            node("sub", "subflow", json(r#"{"subflowId": "part"}"#)),
+            node(
+                "last",
+                "agent",
+                json(
+                    r#"{"model": "test/last", "prompt": "Publish.", "tools": ["push"],
+                "hitl": {"enabled": true, "mode": "approval", "timeout": 86400000}}"#,
+                ),
+            ),
+            node("out", "output", json(r#"{"format": "text", "sources": ["last"]}"#)),
+        ],
+        &[
+            ("start", "output", "route"),
+            ("route", "route-1", "not"),
+            ("route", "route-2", "fan"),
+            ("fan", "merged", "loop"),
+            ("loop", "body", "body"),
+            ("loop", "done", "sub"),
+            ("sub", "output", "last"),
+            ("last", "output", "out"),
+            ("not", "output", "out"),
+        ],
+    );
+    document["subflows"] = serde_json::json!({"part": inner});
+    let tools = ["look", "send", "push"].map(str::to_owned).into();
+    let known = Known { tools: Some(tools), ..Known::default() };
+    let checked = workflow::check(&document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
+    let input = RunInput { text: "Do everything".to_owned(), attachments: vec![] };
+    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
+}
+
+const SCENARIOS: [Scenario; 6] = [WORKFLOW, PEOPLE, TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED];
 
 /// What the tools have done to the world outside.
 #[derive(Debug, Default)]
@@ -185,6 +311,9 @@ impl Run {
     async fn new(scenario: Scenario) -> Self {
         let world = World::new().await;
         world.model.script("Do everything", (scenario.script)());
+        if scenario.is_workflow {
+            script_models(&world);
+        }
         let outside = Arc::default();
         let tools = registry(&outside);
         let worker = world.worker("1", &tools);
@@ -204,7 +333,7 @@ impl Run {
     async fn start(&mut self) -> JobId {
         for n in 0..10 {
             let id = JobId::from_ulid(format!("01JDA7Q3W5T8Z2K4M6N8P0R1S{n}")).unwrap();
-            let new = new_job(id, self.scenario.approved);
+            let new = new_job(id, &self.scenario);
             let upkeep = &self.worker.engine.upkeep;
             let created = tokio::select! {
                 biased;
@@ -316,8 +445,9 @@ async fn speak(world: &World, worker: &Worker, job: &JobId) -> bool {
     let now = upkeep.clock.now();
     let text = Content::Text("Go ahead".to_owned());
     let said = async {
-        let posted = upkeep.store.post(job, "m1", &text, "ann", &upkeep.clock.fresh_name(), now).await;
-        if posted.is_err() {
+        if record.head.kind == JobKind::Chat
+            && upkeep.store.post(job, "m1", &text, "ann", &upkeep.clock.fresh_name(), now).await.is_err()
+        {
             return;
         }
         let answer = request.answer("approve", None, "ann".to_owned(), request.created_at).unwrap();
@@ -355,7 +485,8 @@ async fn patiently<T>(held_at: Option<&Gate>, work: impl Future<Output = T>) -> 
     work.await
 }
 
-fn new_job(id: JobId, approved: bool) -> NewJob {
+fn new_job(id: JobId, scenario: &Scenario) -> NewJob {
+    let approved = scenario.approved && !scenario.is_workflow;
     NewJob {
         asker: Asker {
             id,
@@ -371,6 +502,7 @@ fn new_job(id: JobId, approved: bool) -> NewJob {
             tools: ["look", "send", "push"].map(|name| ToolRef::Registered { name: name.to_owned() }).into(),
             limits: JobLimits { deadline_seconds: 3600, input_seconds: 86_400, ..JobLimits::default() },
             approval: if approved { [("push".to_owned(), ApprovalRule::ALWAYS)].into() } else { Approvals::new() },
+            workflow: scenario.is_workflow.then(|| Box::new(whole_workflow())),
             ..JobSpec::default()
         },
         key: Some(IdempotencyKey { key: "k".to_owned(), fingerprint: "f".to_owned() }),
@@ -392,17 +524,18 @@ fn check(scenario: &Scenario, record: &Record, outside: &Outside) {
     };
 
     let replay = Replay::of(events);
-    let text = replay.text(&LaneName::main());
+    let text = record.output.as_deref().unwrap_or_else(|| replay.text(&LaneName::main()));
     assert_eq!(summary.output, text);
-    let empty = vec![];
-    let calls = replay.lanes.get(&LaneName::main()).map_or(&empty, |lane| &lane.tool_calls);
+    let calls: Vec<_> = replay.lanes.values().flat_map(|lane| &lane.tool_calls).collect();
     let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
     if scenario.cancelled {
         // How far it got before it was cancelled depends on what went wrong.
         assert!(scenario.text.starts_with(text) && scenario.calls.starts_with(&names), "{text:?} {names:?}");
     } else {
         assert_eq!((text, names.as_slice()), (scenario.text, scenario.calls));
-        assert_eq!(lane_text(record.turns.values().filter_map(|turn| turn.answer.as_ref())), scenario.text);
+        if !scenario.is_workflow {
+            assert_eq!(lane_text(record.turns.values().filter_map(|turn| turn.answer.as_ref())), scenario.text);
+        }
         assert_eq!(record.head.metrics.tool_call_count as usize, scenario.calls.len());
         for call in calls.iter().filter(|call| call.name != "push") {
             assert_eq!(call.status, ToolCallStatus::Completed, "{call:?}");
@@ -421,21 +554,43 @@ fn check(scenario: &Scenario, record: &Record, outside: &Outside) {
     }
     let n_said = events.iter().filter(|event| matches!(event.body, EventBody::MessageAdded { .. })).count();
     let n_resolved = events.iter().filter(|event| matches!(event.body, EventBody::InputResolved(_))).count();
-    assert_eq!((n_said, n_resolved), if scenario.approved { (1, 1) } else { (0, 0) });
+    assert_eq!(n_said, usize::from(scenario.approved && !scenario.is_workflow));
+    assert_eq!(n_resolved, usize::from(scenario.approved));
+    if scenario.is_workflow {
+        ran_once(record);
+    }
     fenced(events);
+}
+
+/// The workflow went the way that it has to, each node once.
+fn ran_once(record: &Record) {
+    let (_, run) = record.run.as_ref().unwrap();
+    let view = domain::workflow::view(&record.spec.as_ref().unwrap().workflow.as_ref().unwrap().workflow, run);
+    assert_eq!(view.execution_order, ["start", "route", "fan", "loop", "sub", "last", "out"]);
+    let outputs =
+        [("fan", "Both views."), ("body#1", "A draft."), ("sub/inner", "From within."), ("last", "Published.")];
+    for (node, output) in outputs {
+        assert_eq!(view.node_states[node].output.as_deref(), Some(output), "{node}");
+    }
+    let is_open = |state: &domain::workflow::NodeView| !state.status.is_settled();
+    assert!(!view.node_states.values().any(is_open), "{view:#?}");
+    // What was told last of each node is what it came to.
+    let told = record.events.iter().filter(|event| event.body.name() == "node.completed").count();
+    assert!(told >= view.execution_order.len(), "{told}");
 }
 
 /// Attempts follow one another; each after the first says first that it is one.
 fn fenced(events: &[Event]) {
-    let mut last = (1, 1);
+    let mut lasts = std::collections::BTreeMap::new();
     for event in events {
         let Some(origin) = &event.origin else { continue };
         let place = (origin.turn, origin.attempt);
-        assert!(place >= last, "{place:?} after {last:?}");
-        if place > last && origin.attempt > 1 {
+        let last = lasts.entry(&origin.lane).or_insert((1, 1));
+        assert!(place >= *last, "{place:?} after {last:?}");
+        if place > *last && origin.attempt > 1 {
             assert!(matches!(event.body, EventBody::TurnRestarted { .. }), "{event:?}");
         }
-        last = place;
+        *last = place;
     }
 }
 
@@ -450,7 +605,7 @@ async fn check_nothing_is_left(run: &Run) {
     let (due, _) = run.world.eyes().due(domain::time::Timestamp::from_millis(i64::MAX), 100).await.unwrap();
     assert_eq!(due, []);
     // Room for another job: the first has left its user's set.
-    let another = new_job(JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1T0").unwrap(), false);
+    let another = new_job(JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1T0").unwrap(), &TEXT_ONLY);
     let another = NewJob { key: None, ..another };
     let created = run.world.eyes().create(another, run.world.clock.now()).await.unwrap();
     assert!(matches!(created, CreateOutcome::Created(_)), "{created:?}");
@@ -519,10 +674,10 @@ macro_rules! at_every_request {
         for $scenario in SCENARIOS {
             let mut $n = 1;
             while $run.await {
-                $n += 1;
+                $n += if std::env::var_os(EVERY_POINT).is_some() { 1 } else { $scenario.stride };
             }
             assert!($n > $scenario.n_requests, "only {} requests: {}", $n, $scenario.text);
-            println!("{:?}: {} points tried, all survived", $scenario.text, $n - 1);
+            println!("{:?}: {} points tried, all survived", $scenario.text, ($n - 1).div_ceil($scenario.stride));
         }
     };
 }

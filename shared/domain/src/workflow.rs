@@ -16,7 +16,7 @@
 //!
 //! **What holds.** Nothing depends on the order in which lanes settle: inputs, sessions and results follow from the graph
 //! (see `past.rs`). A plan that was stored and read back goes on as if it had not been. A node is begun once and settled
-//! once in each of its repetitions. A step opens at most [`MAX_OPENED`] lanes and writes at most [`MAX_ITEMS`] items; what
+//! once in each of its repetitions. At most [`MAX_LANES`] lanes are open at once, and a step writes at most [`MAX_ITEMS`] items; what
 //! else is ready waits for the next, for which a lane is opened when there would be none.
 //!
 //! In reading order: [`document`], `read`, `check`, `graph`; `key`, `plan`, `scope`, `past`; `advance`, `failing`, `combine`,
@@ -54,7 +54,7 @@ pub use self::{
     key::{NodeKey, Role},
     people::{Choice, DefaultAction, InputRequestDraft, PersonsAnswer, RequestContext, RequestKind, allowed_actions},
     plan::{
-        Ended, Frame, LaneWork, MAX_BYTES, MAX_ITEMS, MAX_OPENED, MAX_RUN_BYTES, MAX_TOUCHED, NodeEvent, NodeRecord,
+        Ended, Frame, LaneWork, MAX_BYTES, MAX_ITEMS, MAX_LANES, MAX_RUN_BYTES, MAX_TOUCHED, NodeEvent, NodeRecord,
         NodeState, NodeStatus, Plan, Refused, Run, RunEnd, RunInput, Step,
     },
     retry::{NodeError, NodeErrorCode, RetryRule},

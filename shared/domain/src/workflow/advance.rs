@@ -10,8 +10,8 @@ use super::{
     failing::Failure,
     key::{NodeKey, Role, lane_name},
     plan::{
-        Ended, LaneWork, MAX_BYTES, MAX_ITEMS, MAX_OPENED, MAX_RUN_BYTES, MAX_TOUCHED, NodeEvent, NodeRecord,
-        NodeState, NodeStatus, RunEnd, Step,
+        Ended, LaneWork, MAX_BYTES, MAX_ITEMS, MAX_LANES, MAX_RUN_BYTES, MAX_TOUCHED, NodeEvent, NodeRecord, NodeState,
+        NodeStatus, RunEnd, Step,
     },
     retry::{NodeError, NodeErrorCode},
     scope::{Board, Scope},
@@ -90,7 +90,8 @@ impl<'a> Planner<'a> {
     /// Whether a step may write one thing more.
     fn has_room(&mut self) -> bool {
         let items = self.opened.len() + self.closed.len() + self.board.changed.len();
-        let room = self.opened.len() + 1 < MAX_OPENED && items < MAX_ITEMS && self.bytes < MAX_BYTES;
+        let lanes = self.board.plan.lanes.len();
+        let room = lanes + 1 < MAX_LANES && items < MAX_ITEMS && self.bytes < MAX_BYTES;
         self.starved |= !room;
         room
     }

@@ -216,7 +216,7 @@ pub struct Step {
     pub plan: Plan,
     /// The records that are new or changed.
     pub changed: BTreeMap<NodeKey, NodeRecord>,
-    /// Lanes to be made. At most [`MAX_OPENED`].
+    /// Lanes to be made. At most [`MAX_LANES`].
     pub opened: Vec<LaneName>,
     /// Lanes that were at work for what has failed: to be closed, they are not heard any more.
     pub closed: Vec<LaneName>,
@@ -226,8 +226,8 @@ pub struct Step {
     pub end: Option<RunEnd>,
 }
 
-/// Most lanes that one step opens.
-pub const MAX_OPENED: usize = 80;
+/// Most lanes that are open at once: whoever ends the job closes all of them in one transaction.
+pub const MAX_LANES: usize = 80;
 /// Most items that one step opens, closes and changes together: DynamoDB writes 100 in a transaction, and the caller has
 /// some of its own in it.
 pub const MAX_ITEMS: usize = 90;

@@ -7,7 +7,7 @@ use domain::{
     id::LaneName,
     time::Timestamp,
     workflow::{
-        AnswerTo, CallResult, Checked, Finding, InputRequestDraft, Known, LaneSoFar, MAX_OPENED, NodeEvent, NodeKey,
+        AnswerTo, CallResult, Checked, Finding, InputRequestDraft, Known, LaneSoFar, MAX_LANES, NodeEvent, NodeKey,
         NodeStatus, PersonsAnswer, Refused, Run, RunEnd, RunInput, RunView, Stage, Step, Work, Workflow, check,
         set_waiting, settle, stage, start, view,
     },
@@ -89,7 +89,7 @@ impl<'w> Play<'w> {
     }
 
     fn take(&mut self, step: Step, first: bool) {
-        assert!(step.opened.len() <= MAX_OPENED, "{} lanes", step.opened.len());
+        assert!(step.opened.len() <= MAX_LANES, "{} lanes", step.opened.len());
         let items = step.opened.len() + step.closed.len() + step.changed.len();
         assert!(first || items < 98, "{items} items");
         for lane in &step.opened {
