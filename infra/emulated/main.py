@@ -36,7 +36,7 @@ CHECKS = [
     users.anothers_job_does_not_exist,
     users.a_users_own_key_reaches_the_model_and_nobody_else,
     events.an_event_starts_one_job,
-    events.what_cannot_be_started_is_rejected_at_the_last_try,
+    events.what_cannot_be_started_is_rejected_and_kept,
     streaming.a_stream_has_the_whole_log,
     streaming.frames_arrive_as_they_are_made,
     messages.of_a_batch_only_the_unreadable_comes_back,

@@ -1,0 +1,128 @@
+//! How long a job is looked for by its message, and what is due by the sweeper, with ten thousand jobs in the table (R43,
+//! R138): `cargo run -p tests --example lookup`. A measure and no test, since it is the machine's business. The table is
+//! the embedded one, on a file; requests go through the AWS SDK.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a command for developers")]
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use domain::{
+    id::{JobId, MessageId, UserId},
+    job::{Asker, Ending, JobSpec, ModelSettings},
+    lane::LeaseTimes,
+    limits::JobLimits,
+    message::Message,
+    time::Timestamp,
+};
+use engine::{Clock as _, SystemClock};
+use local::emulator::EmbeddedDynamoDb;
+use store::{CreateOutcome, EndOutcome, JobFilter, NewJob, Store};
+
+const JOBS: usize = 10_000;
+const USERS: usize = 100;
+/// One of so many is under way; the others are over.
+const OPEN_OF: usize = 20;
+/// How often each question is asked.
+const TIMES: usize = 1_000;
+/// What a caller gets when it does not say how many, and what the sweeper asks each shard for.
+const PAGE: usize = 20;
+const SWEPT: u32 = 50;
+
+#[tokio::main]
+async fn main() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = EmbeddedDynamoDb::open(&directory.path().join("table.db")).unwrap();
+    let store = Store::new(table.client(), "nightshift", LeaseTimes::default());
+    store.create_table().await.unwrap();
+    let now = SystemClock.now();
+
+    let begun = Instant::now();
+    for number in 0..JOBS {
+        fill(&store, number, now).await;
+    }
+    let open = JOBS.div_ceil(OPEN_OF);
+    println!(
+        "{JOBS} jobs of {USERS} users, {open} of them under way, written in {:.0} s\n",
+        begun.elapsed().as_secs_f64()
+    );
+
+    let mut by_message = Vec::with_capacity(TIMES);
+    for number in (0..JOBS).step_by(7).cycle().take(TIMES) {
+        let filter = JobFilter { message: Some(message(number)), ..JobFilter::default() };
+        let begun = Instant::now();
+        let page = store.list(&user(number), &filter, PAGE, None).await.unwrap();
+        by_message.push(begun.elapsed());
+        assert_eq!(page.heads.len(), 1, "each message has one job");
+    }
+    report("a job by its message", 50, by_message);
+
+    // Before anything is overdue, which is what a sweep mostly finds, and when everything that is open is.
+    for (what, at, due) in [
+        ("a sweep's queries, nothing due", now, 0),
+        ("a sweep's queries, all open jobs due", now + Duration::from_secs(3600), open),
+    ] {
+        let mut sweeps = Vec::with_capacity(TIMES);
+        for _ in 0..TIMES {
+            let begun = Instant::now();
+            let (found, _) = store.due(at, SWEPT).await.unwrap();
+            sweeps.push(begun.elapsed());
+            assert!(if due == 0 { found.is_empty() } else { found.len() >= due / 2 }, "{} are due", found.len());
+        }
+        report(what, 100, sweeps);
+    }
+}
+
+/// Accepts a job, and ends it unless it is one of those under way.
+async fn fill(store: &Store, number: usize, now: Timestamp) {
+    let id = JobId::from_ulid(SystemClock.fresh_name().to_string()).unwrap();
+    let new = NewJob {
+        asker: Asker {
+            id: id.clone(),
+            user: user(number),
+            thread: Some(format!("thread-{}", number / 10).parse().unwrap()),
+            message: Some(message(number)),
+            retention_seconds: 7 * 24 * 3600,
+            is_looking: false,
+        },
+        spec: JobSpec {
+            messages: vec![Message::user("What time is it in Tokyo, and what is 17% of 2,340?")],
+            settings: ModelSettings { model: "measured".to_owned(), ..Default::default() },
+            tools: vec![],
+            limits: JobLimits::default(),
+            metadata: BTreeMap::new(),
+            previous_job: None,
+            model_api_key: None,
+            compaction: None,
+        },
+        key: None,
+        max_at_work: u32::MAX,
+    };
+    let CreateOutcome::Created(_) = store.create(new, now).await.unwrap() else { panic!("{id} was not created") };
+    if number % OPEN_OF != 0 {
+        let by = SystemClock.fresh_name();
+        let ended = store.end(&id, Ending::Cancelled, None, &by, now).await.unwrap();
+        let EndOutcome::Ended(head) = ended else { panic!("{id} did not end") };
+        store.settled(&head).await.unwrap();
+    }
+}
+
+fn user(number: usize) -> UserId {
+    format!("user-{}", number % USERS).parse().unwrap()
+}
+
+fn message(number: usize) -> MessageId {
+    format!("message-{number}").parse().unwrap()
+}
+
+fn report(what: &str, allowed_ms: u32, mut spans: Vec<Duration>) {
+    spans.sort_unstable();
+    let ms = |part: usize| spans[spans.len() * part / 100].as_secs_f64() * 1000.0;
+    println!(
+        "{what:40} p50 {:6.2} ms   p95 {:6.2} ms   p99 {:6.2} ms   ({allowed_ms} ms at p95 are allowed)",
+        ms(50),
+        ms(95),
+        ms(99)
+    );
+}
