@@ -24,7 +24,7 @@ const AT_MOST: Duration = Duration::from_secs(120);
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// A function as the template describes it.
-pub struct Function {
+pub(crate) struct Function {
     binary: &'static str,
     variables: BTreeMap<String, String>,
 }
@@ -42,7 +42,7 @@ enum Became {
 
 impl Function {
     /// The function whose code is in this folder of `functions`, and its binary.
-    pub fn new(folder: &str, binary: &'static str) -> Self {
+    pub(crate) fn new(folder: &str, binary: &'static str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../template.yaml");
         let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let template = Yaml::load_from_str(&source).expect("the template is YAML").swap_remove(0);
@@ -64,7 +64,7 @@ impl Function {
 
     /// Requires that it asks for its first invocation, with all of its variables and without those that need not be
     /// there; and that without any other it ends with an error that names it, before it asks for anything.
-    pub fn starts_with_its_variables_and_not_without_one(&self, optional: &[&str]) {
+    pub(crate) fn starts_with_its_variables_and_not_without_one(&self, optional: &[&str]) {
         assert_eq!(self.start(&self.variables), Became::Ready);
         for name in optional {
             assert!(self.variables.contains_key(*name), "the template gives it no {name}");
@@ -85,7 +85,7 @@ impl Function {
     }
 
     /// Requires that it ends with an error that names the variable and the rule, and not the value.
-    pub fn refuses_as(&self, name: &str, wrong: &str, rule: &str) {
+    pub(crate) fn refuses_as(&self, name: &str, wrong: &str, rule: &str) {
         let mut variables = self.variables.clone();
         assert!(variables.insert(name.to_owned(), wrong.to_owned()).is_some(), "the template gives it no {name}");
         let told = self.refuses(&variables, &[name, rule]);

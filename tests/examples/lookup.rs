@@ -22,6 +22,8 @@ use store::{CreateOutcome, EndOutcome, JobFilter, NewJob, Store};
 
 const JOBS: usize = 10_000;
 const USERS: usize = 100;
+/// Tasks that write them.
+const FILLERS: usize = 8;
 /// One of so many is under way; the others are over.
 const OPEN_OF: usize = 20;
 /// How often each question is asked.
@@ -39,8 +41,16 @@ async fn main() {
     let now = SystemClock.now();
 
     let begun = Instant::now();
-    for number in 0..JOBS {
-        fill(&store, number, now).await;
+    let fillers = (0..FILLERS).map(|first| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for number in (first..JOBS).step_by(FILLERS) {
+                fill(&store, number, now).await;
+            }
+        })
+    });
+    for filler in fillers.collect::<Vec<_>>() {
+        filler.await.unwrap();
     }
     let open = JOBS.div_ceil(OPEN_OF);
     println!(
