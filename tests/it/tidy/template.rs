@@ -117,7 +117,7 @@ fn cargo_lambda_watch_routes_as_the_template_and_the_function_url_do() {
             .iter()
             .find(|route| route["method"].as_str() == Some(method))
             .and_then(|route| route["function"].as_str().map(str::to_owned)),
-        other => panic!("not a route: {other}"),
+        other => panic!("not a route: {other:?}"),
     };
     for (key, folder) in routes_of_the_template() {
         let (method, path) = key.split_once(' ').expect("a route has a method and a path");
