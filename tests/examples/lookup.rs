@@ -3,16 +3,12 @@
 //! the embedded one, on a file; requests go through the AWS SDK.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a command for developers")]
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use domain::{
     id::{JobId, MessageId, UserId},
     job::{Asker, JobSpec, ModelSettings},
     lane::LeaseTimes,
-    limits::JobLimits,
     message::Message,
     time::Timestamp,
 };
@@ -93,12 +89,7 @@ async fn fill(store: &Store, number: usize, now: Timestamp) {
         spec: JobSpec {
             messages: vec![Message::user("What time is it in Tokyo, and what is 17% of 2,340?")],
             settings: ModelSettings { model: "measured".to_owned(), ..Default::default() },
-            tools: vec![],
-            limits: JobLimits::default(),
-            metadata: BTreeMap::new(),
-            previous_job: None,
-            model_api_key: None,
-            compaction: None,
+            ..JobSpec::default()
         },
         key: None,
         max_at_work: u32::MAX,
