@@ -93,6 +93,7 @@ async fn fill(store: &Store, number: usize, now: Timestamp) {
         },
         key: None,
         max_at_work: u32::MAX,
+        run: None,
     };
     let CreateOutcome::Created(_) = store.create(new, now).await.unwrap() else { panic!("{id} was not created") };
 }
