@@ -14,12 +14,24 @@ install_tools() {
   printf 'ok %7d s    the tools are installed\n' $((SECONDS - begun))
 }
 
-# build_functions PACKAGES CARGO_TARGET [OPTION...]: the functions as zip files for Lambda on x86_64, linked with zig.
-build_functions() {
-  local packages=$1 target=$2
-  shift 2
-  # -p: the whole workspace would turn on features of the local runner.
-  PATH="$PWD/$VENV/bin:$PATH" CARGO_TARGET_DIR="$PWD/$target" nice -n 10 cargo lambda build --quiet --locked \
-    --target x86_64-unknown-linux-gnu --output-format zip --lambda-dir "$packages" \
+# -p in both: the whole workspace would turn on features of the local runner, which the functions do without.
+
+# build_here PACKAGES: the functions as zip files, unoptimised, for this machine.
+build_here() {
+  local packages=$1 function
+  cargo build --quiet --locked "${FUNCTIONS[@]/#/--package=}"
+  for function in "${FUNCTIONS[@]}"; do
+    mkdir -p "$packages/$function"
+    strip -o "$packages/$function/bootstrap" "${CARGO_TARGET_DIR:-target}/debug/$function"
+    (cd "$packages/$function" && python3 -m zipfile -c bootstrap.zip bootstrap && rm bootstrap)
+  done
+}
+
+# build_for_lambda PACKAGES [OPTION...]: the functions as zip files, for release on Lambda's x86_64.
+build_for_lambda() {
+  local packages=$1
+  shift
+  PATH="$PWD/$VENV/bin:$PATH" CARGO_TARGET_DIR="$PWD/target/emulated/build" cargo lambda build --quiet --locked \
+    --release --target x86_64-unknown-linux-gnu --output-format zip --lambda-dir "$packages" \
     "${FUNCTIONS[@]/#/--package=}" "$@"
 }

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from processes import Process, free_port
+from servers import request
 from world import eventually
 
 EVENTS = pathlib.Path(__file__).resolve().parents[1] / "events"
@@ -44,8 +45,26 @@ def cargo_lambda_invokes_the_functions_with_the_event_files(world):
         assert answers["start-job"]["statusCode"] == 202, answers
         listed = json.loads(answers["jobs"]["body"])["data"]
         assert [job["id"] for job in listed] == [json.loads(answers["start-job"]["body"])["id"]], listed
+        routes = _its_routes_lead_to_the_functions(world, f"http://{address}:{port}", processes)
         assert [process.exposed() for process in processes] == [[]] * len(processes), "beyond loopback"
-        return f"{len(answers)} files"
+        return f"{len(answers)} files, {routes} routes"
     finally:
         ended = [process.stop() for process in processes]
         assert all(ended), "a process does not end"
+
+
+def _its_routes_lead_to_the_functions(world, url, processes):
+    """The routes of the workspace's metadata. A function that a request is not for does not know its route; the one that
+    it is for asks who it is from, which nobody says here."""
+    env = world.cloud.function_env("StreamFunction") | {"AWS_LAMBDA_RUNTIME_API": f"{url}/.rt/stream"}
+    processes.append(Process([str(world.bootstrap("stream"))], env, world.directory / "watched-stream.log"))
+    job = world.start("Say: Watched.")
+    world.finished(job)
+    routes = [("POST", "/jobs"), ("GET", "/jobs"), ("GET", f"/jobs/{job['id']}"), ("GET", "/tools")]
+    for method, path in routes:
+        answer = request(method, url + path, {}, {"input": "Say: Never."} if method == "POST" else None)
+        assert answer.status == 401, f"{method} {path}: {answer}"
+    path = "/jobs/" + job["stream_url"].split("/jobs/", 1)[1]
+    answer = request("GET", url + path)
+    assert answer.status == 200 and answer.body.endswith(b"event: done\ndata: [DONE]\n\n"), answer
+    return len(routes) + 1

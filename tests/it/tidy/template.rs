@@ -92,15 +92,8 @@ fn each_function_is_given_the_variables_that_it_reads() {
 
 #[test]
 fn each_route_of_the_routers_is_in_the_template_with_the_users_authorizer() {
-    let template = template();
-    let mut there: BTreeMap<String, String> = BTreeMap::new();
-    for route in of_type(&template, "AWS::ApiGatewayV2::Route") {
-        let integration = text(&route["Target"]["!Sub"]);
-        let integration = between(integration, "integrations/${", "}").expect("a route has an integration");
-        let function = text(&properties(integration)["IntegrationUri"]["!GetAtt"]).trim_end_matches(".Arn").to_owned();
-        let folder = text(&properties(&function)["CodeUri"]).trim_start_matches("functions/").to_owned();
-        let key = text(&route["RouteKey"]).to_owned();
-        assert_eq!(there.insert(key.clone(), folder), None, "{key} is there twice");
+    let there = routes_of_the_template();
+    for route in of_type(&template(), "AWS::ApiGatewayV2::Route") {
         assert_eq!((text(&route["AuthorizationType"]), &route["AuthorizerId"]), ("JWT", &json!({"!Ref": "Users"})));
     }
     let paths = read("shared/api/src/paths.rs");
@@ -112,6 +105,25 @@ fn each_route_of_the_routers_is_in_the_template_with_the_users_authorizer() {
     }
     assert!(wanted.len() > 5, "the routers were not understood: {wanted:?}");
     assert_eq!(there, wanted);
+}
+
+#[test]
+fn cargo_lambda_watch_routes_as_the_template_and_the_function_url_do() {
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("the workspace's manifest is TOML");
+    let router = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
+    let function = |method: &str, path: &str| match router.get(path).unwrap_or(&router["/{*rest}"]) {
+        toml::Value::String(function) => Some(function.clone()),
+        toml::Value::Array(methods) => methods
+            .iter()
+            .find(|route| route["method"].as_str() == Some(method))
+            .and_then(|route| route["function"].as_str().map(str::to_owned)),
+        other => panic!("not a route: {other:?}"),
+    };
+    for (key, folder) in routes_of_the_template() {
+        let (method, path) = key.split_once(' ').expect("a route has a method and a path");
+        assert_eq!(function(method, path), Some(folder), "{key}");
+    }
+    assert_eq!(function("GET", api::paths::JOB_STREAM).as_deref(), Some("stream"));
 }
 
 #[test]
@@ -198,6 +210,20 @@ fn each_function_has_a_role_and_a_log_of_its_own() {
         }
         assert_eq!(role.get("ManagedPolicyArns"), None, "{folder}");
     }
+}
+
+/// The HTTP API's routes, as `METHOD /path`, with the folders of their functions.
+fn routes_of_the_template() -> BTreeMap<String, String> {
+    let mut there = BTreeMap::new();
+    for route in of_type(&template(), "AWS::ApiGatewayV2::Route") {
+        let integration = text(&route["Target"]["!Sub"]);
+        let integration = between(integration, "integrations/${", "}").expect("a route has an integration");
+        let function = text(&properties(integration)["IntegrationUri"]["!GetAtt"]).trim_end_matches(".Arn").to_owned();
+        let folder = text(&properties(&function)["CodeUri"]).trim_start_matches("functions/").to_owned();
+        let key = text(&route["RouteKey"]).to_owned();
+        assert_eq!(there.insert(key.clone(), folder), None, "{key} is there twice");
+    }
+    there
 }
 
 /// The functions' properties by the folder of their code.
