@@ -108,3 +108,8 @@ export function oneLine(text: string, longest = 120): string {
 export function shortId(id: string): string {
   return id.slice(-6).toLowerCase();
 }
+
+/** What a description begins with: descriptions are written for models, which read more. */
+export function firstSentence(text: string): string {
+  return /^[^]*?[.!?](?=\s|$)/.exec(text)?.[0] ?? text;
+}

@@ -97,6 +97,9 @@ function follow(id: string, url: string | undefined): void {
     connection: (connection) => {
       const was = watching.value?.connection.state;
       change({ connection });
+      if (connection.state === "ended") {
+        void refresh(id);
+      }
       if (connection.state === "live" && (was === "lost" || was === "offline")) {
         announcement.value = "Connected again.";
       } else if ((connection.state === "lost" || connection.state === "offline") && was === "live") {
@@ -104,6 +107,22 @@ function follow(id: string, url: string | undefined): void {
       }
     },
   });
+}
+
+/** What the end changed of a job's facts, such as until when it is kept. */
+async function refresh(id: string): Promise<void> {
+  const shown = watching.value;
+  if (shown?.id !== id || shown.job === null || shown.job.finished_at) {
+    return;
+  }
+  try {
+    const job = await api.job(id);
+    if (watching.value?.id === id) {
+      change({ job });
+    }
+  } catch {
+    // they are left out
+  }
 }
 
 export function reconnect(): void {

@@ -1,7 +1,7 @@
 // The frame: the jobs on the left, what one looks at on the right. On a phone, one of the two.
 
 import type { JSX } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { isFinished } from "../picture/event.ts";
 import { route, to } from "../route.ts";
 import { config, refused, signOut, token } from "../session.ts";
@@ -16,6 +16,7 @@ import { StartForm } from "./start_form.tsx";
 export function App(): JSX.Element {
   const where = route.value;
   const main = useRef<HTMLElement>(null);
+  const content = useRef<HTMLDivElement>(null);
   const locked = config.value.sign_in === "bearer" && (token.value === null || refused.value);
   const name = where.page === "job" ? `job/${where.id}` : where.page;
   useEffect(() => {
@@ -62,8 +63,10 @@ export function App(): JSX.Element {
         </div>
       </nav>
       <main class="main" ref={main} tabIndex={-1}>
-        {locked ? <SignIn /> : where.page === "job" ? <JobPage key={where.id} id={where.id} /> : <StartForm />}
-        <Follow main={main} />
+        <div class="content" ref={content}>
+          {locked ? <SignIn /> : where.page === "job" ? <JobPage key={where.id} id={where.id} /> : <StartForm />}
+        </div>
+        <Follow main={main} content={content} />
       </main>
       <p class="hidden" role="status" aria-live="polite">
         {announcement.value}
@@ -76,7 +79,7 @@ export function App(): JSX.Element {
 const NEAR = 96;
 
 /** Keeps the end of a growing text in view, as long as the reader is there; offers to go there when not. */
-function Follow({ main }: { main: { current: HTMLElement | null } }): JSX.Element | null {
+function Follow({ main, content }: { main: { current: HTMLElement | null }; content: { current: HTMLElement | null } }): JSX.Element | null {
   const seen = watching.value;
   const [away, setAway] = useState(false);
   const stick = useRef(false);
@@ -105,12 +108,20 @@ function Follow({ main }: { main: { current: HTMLElement | null } }): JSX.Elemen
     box.addEventListener("scroll", onScroll, { passive: true });
     return () => box.removeEventListener("scroll", onScroll);
   }, []);
-  useLayoutEffect(() => {
-    const box = main.current;
-    if (live && stick.current && box !== null) {
-      box.scrollTop = box.scrollHeight;
+  useEffect(() => {
+    const [box, inner] = [main.current, content.current];
+    if (!live || box === null || inner === null) {
+      return;
     }
-  });
+    // Between layout and paint: the end is never seen out of place.
+    const observer = new ResizeObserver(() => {
+      if (stick.current) {
+        box.scrollTop = box.scrollHeight;
+      }
+    });
+    observer.observe(inner);
+    return () => observer.disconnect();
+  }, [live]);
   if (!live || !away) {
     return null;
   }

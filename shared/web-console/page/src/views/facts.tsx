@@ -47,8 +47,12 @@ export function Facts({ job, end, events }: { job: Job; end: NonNullable<Picture
           <dd class="mono">{job.id}</dd>
           <dt>Started</dt>
           <dd>{moment(job.created_at)}</dd>
-          <dt>Kept until</dt>
-          <dd>{moment(job.expires_at)}</dd>
+          {job.finished_at && (
+            <>
+              <dt>Kept until</dt>
+              <dd>{moment(job.expires_at)}</dd>
+            </>
+          )}
           {metrics && (
             <>
               <dt>Turns</dt>

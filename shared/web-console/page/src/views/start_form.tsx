@@ -6,6 +6,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { api, ApiError } from "../api.ts";
 import { know, reload } from "../jobs.ts";
 import type { Tool, WorkflowDocument } from "../picture/event.ts";
+import { firstSentence } from "../format.ts";
 import { body, cut, type Draft, EMPTY_DRAFT, type LimitName, readDocument } from "../request.ts";
 import { go, to } from "../route.ts";
 import { config, token } from "../session.ts";
@@ -34,6 +35,7 @@ export function StartForm(): JSX.Element {
   const [document, setDocument] = useState<WorkflowDocument | null>(null);
   // The same request sent again, since its answer was lost, is the same job.
   const key = useRef<{ of: string; key: string } | null>(null);
+  const question = useRef<HTMLTextAreaElement>(null);
   useEffect(() => void loadTools(), [token.value]);
 
   const written = now.kind === "workflow" && now.workflowId === "" && now.document.trim() !== "" ? readDocument(now.document) : undefined;
@@ -104,6 +106,7 @@ export function StartForm(): JSX.Element {
       <label class="field">
         <span>{now.kind === "chat" ? "What is to be done" : "Input"}</span>
         <textarea
+          ref={question}
           class="ask-input"
           rows={now.kind === "chat" ? 4 : 3}
           value={now.input}
@@ -112,7 +115,11 @@ export function StartForm(): JSX.Element {
         />
       </label>
       {now.kind === "chat" && now.input === "" && (
-        <button type="button" class="button small ghost example" onClick={() => set({ input: EXAMPLE })}>
+        <button type="button" class="button small ghost example" onClick={() => {
+            set({ input: EXAMPLE });
+            // The button goes; the keyboard is not to be left nowhere.
+            question.current?.focus();
+          }}>
           Use the example
         </button>
       )}
@@ -219,8 +226,8 @@ function Tools(): JSX.Element {
               <input type="checkbox" checked={chosen} disabled={!tool.enabled} onChange={() => set({ tools: flip(now.tools, tool.name) })} />
               <span>
                 <strong>{tool.name}</strong>
-                <span class="tool-about">
-                  {tool.enabled ? tool.description : "Switched off."}
+                <span class="tool-about" title={tool.description}>
+                  {tool.enabled ? firstSentence(tool.description) : "Switched off."}
                 </span>
               </span>
             </label>
