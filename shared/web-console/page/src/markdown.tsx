@@ -10,24 +10,51 @@ import { Component, Fragment } from "preact";
 export function Markdown({ text }: { text: string }): JSX.Element {
   const blocks = new Lexer({ gfm: true }).lex(text);
   const links = Object.keys(blocks.links).length;
+  const levels = headings(blocks);
   return (
     <div class="prose">
       {blocks.map((token, n) => (
-        <Block key={n} token={token} links={links} />
+        <Block key={n} token={token} links={links} level={levels[n]} />
       ))}
     </div>
   );
 }
 
-/** `links`: how many addresses are defined at the text's end, which blocks before it may refer to. */
-class Block extends Component<{ token: Token; links?: number }> {
-  override shouldComponentUpdate(next: { token: Token; links?: number }): boolean {
+/** The page has its own first and second headings. */
+const FIRST_LEVEL = 3;
+
+/** The levels of a text's headings in the page: none is passed over, whatever the text begins with or leaves out. */
+function headings(tokens: Token[]): (number | undefined)[] {
+  const above: number[] = [];
+  return tokens.map((token) => {
+    if (token.type !== "heading") {
+      return undefined;
+    }
+    const { depth } = token as Tokens.Heading;
+    while (above.length > 0 && above.at(-1)! >= depth) {
+      above.pop();
+    }
+    above.push(depth);
+    return Math.min(6, FIRST_LEVEL + above.length - 1);
+  });
+}
+
+interface BlockProps {
+  token: Token;
+  /** How many addresses are defined at the text's end, which blocks before it may refer to. */
+  links: number;
+  /** Of a heading, its level in the page. */
+  level: number | undefined;
+}
+
+class Block extends Component<BlockProps> {
+  override shouldComponentUpdate(next: BlockProps): boolean {
     const { token, links } = this.props;
     return next.token.raw !== token.raw || next.token.type !== token.type || next.links !== links;
   }
 
-  override render({ token }: { token: Token }): ComponentChild {
-    return block(token);
+  override render({ token, level }: BlockProps): ComponentChild {
+    return block(token, level);
   }
 }
 
@@ -35,7 +62,7 @@ function blocks(tokens: Token[] | undefined): ComponentChildren {
   return tokens?.map((token, n) => <Fragment key={n}>{block(token)}</Fragment>);
 }
 
-function block(token: Token): ComponentChild {
+function block(token: Token, level?: number): ComponentChild {
   switch (token.type) {
     case "space":
     case "def":
@@ -44,8 +71,11 @@ function block(token: Token): ComponentChild {
     case "hr":
       return <hr />;
     case "heading": {
-      // The page has its own first and second headings.
-      const Tag = `h${Math.min(6, (token as Tokens.Heading).depth + 2)}` as "h3";
+      if (level === undefined) {
+        // In a quotation or a list: a line of its own, and no part of the page's outline.
+        return <p class="heading">{inline(token.tokens)}</p>;
+      }
+      const Tag = `h${level}` as "h3";
       return <Tag>{inline(token.tokens)}</Tag>;
     }
     case "code":

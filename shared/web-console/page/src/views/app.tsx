@@ -17,6 +17,7 @@ export function App(): JSX.Element {
   const where = route.value;
   const main = useRef<HTMLElement>(null);
   const content = useRef<HTMLDivElement>(null);
+  const narrow = useNarrow();
   const locked = config.value.sign_in === "bearer" && (token.value === null || refused.value);
   const name = where.page === "job" ? `job/${where.id}` : where.page;
   useEffect(() => {
@@ -38,41 +39,79 @@ export function App(): JSX.Element {
       <button type="button" class="skip" onClick={() => main.current?.focus()}>
         Skip to the content
       </button>
-      <nav class="side" aria-label="Jobs">
-        <div class="side-head">
-          <a class="brand" href={to({ page: "home" })}>
-            <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true">
-              <path d="M16.400 12.400A7.200 7.200 0 0 1 7.600 3.600a7.200 7.200 0 1 0 8.800 8.800" />
-              <circle cx="14.200" cy="5.800" r="1.300" />
-            </svg>
-            Nightshift
-          </a>
-          <a class="button primary small" href={to({ page: "new" })} aria-current={where.page === "new" ? "page" : undefined}>
-            <Icon name="plus" /> New job
-          </a>
-        </div>
-        {locked ? <p class="empty">Sign in to see your jobs.</p> : <JobList />}
-        <div class="side-foot">
-          <ThemeChoice />
-          {config.value.sign_in === "bearer" && token.value !== null && (
-            <button type="button" class="button small ghost" onClick={signOut}>
-              <Icon name="out" /> Sign out
-            </button>
-          )}
-          <span class="version">{config.value.version}</span>
-        </div>
-      </nav>
-      <main class="main" ref={main} tabIndex={-1}>
-        <div class="content" ref={content}>
-          {locked ? <SignIn /> : where.page === "job" ? <JobPage key={where.id} id={where.id} /> : <StartForm />}
-        </div>
-        <Follow main={main} content={content} />
-      </main>
+      {narrow && where.page === "home" ? (
+        <main class="side" ref={main} tabIndex={-1}>
+          <h1 class="hidden">Jobs</h1>
+          <Side locked={locked} />
+        </main>
+      ) : (
+        !narrow && (
+          <nav class="side" aria-label="Jobs">
+            <Side locked={locked} />
+          </nav>
+        )
+      )}
+      {!(narrow && where.page === "home") && (
+        <main class="main" ref={main} tabIndex={-1}>
+          <div class="content" ref={content}>
+            {locked ? <SignIn /> : where.page === "job" ? <JobPage key={where.id} id={where.id} /> : <StartForm />}
+          </div>
+          <Follow main={main} content={content} />
+        </main>
+      )}
       <p class="hidden" role="status" aria-live="polite">
         {announcement.value}
       </p>
     </div>
   );
+}
+
+function Side({ locked }: { locked: boolean }): JSX.Element {
+  return (
+    <>
+      <div class="side-head">
+        <a class="brand" href={to({ page: "home" })}>
+          <svg viewBox="0 0 20 20" width="20" height="20" aria-hidden="true">
+            <path d="M16.400 12.400A7.200 7.200 0 0 1 7.600 3.600a7.200 7.200 0 1 0 8.800 8.800" />
+            <circle cx="14.200" cy="5.800" r="1.300" />
+          </svg>
+          Nightshift
+        </a>
+        <a class="button primary small" href={to({ page: "new" })} aria-current={route.value.page === "new" ? "page" : undefined}>
+          <Icon name="plus" /> New job
+        </a>
+      </div>
+      {locked ? (
+        <p class="empty">
+          {route.value.page === "home" && NARROW.matches ? <a href={to({ page: "new" })}>Sign in</a> : "Sign in"} to see your jobs.
+        </p>
+      ) : (
+        <JobList />
+      )}
+      <div class="side-foot">
+        <ThemeChoice />
+        {config.value.sign_in === "bearer" && token.value !== null && (
+          <button type="button" class="button small ghost" onClick={signOut}>
+            <Icon name="out" /> Sign out
+          </button>
+        )}
+        <span class="version">{config.value.version}</span>
+      </div>
+    </>
+  );
+}
+
+/** As the style sheet has it. */
+const NARROW = window.matchMedia("(max-width: 760px)");
+
+function useNarrow(): boolean {
+  const [narrow, set] = useState(NARROW.matches);
+  useEffect(() => {
+    const changed = () => set(NARROW.matches);
+    NARROW.addEventListener("change", changed);
+    return () => NARROW.removeEventListener("change", changed);
+  }, []);
+  return narrow;
 }
 
 /** Near enough to the end to be taken along with it, in pixels. */

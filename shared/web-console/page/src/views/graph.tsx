@@ -106,7 +106,7 @@ function NodeDetails(props: {
   return (
     <div class="node-details">
       <div class="node-head">
-        <h3>{props.title}</h3>
+        <h2>{props.title}</h2>
         <StatusMark status={props.status} quiet />
         <div class="buttons">
           {props.onRetry && (

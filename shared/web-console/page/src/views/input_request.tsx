@@ -60,10 +60,10 @@ export function RequestView({ job, request, open }: { job: string; request: Inpu
   const heading = `request-${request.id}`;
   return (
     <li class={`request ${open ? "request-open" : ""}`} aria-labelledby={heading}>
-      <h3 id={heading}>
+      <h2 id={heading}>
         <Sign status={open ? "input_required" : request.answer?.action === "reject" ? "failed" : "completed"} />
         {open ? title : title.replace(/ (is )?needed$/, "")}
-      </h3>
+      </h2>
       {request.prompt && <Markdown text={request.prompt} />}
       <About request={request} />
       {request.answer ? <Answered request={request} /> : open ? <Form job={job} request={request} /> : <p class="aside">It was not answered.</p>}
@@ -76,9 +76,9 @@ function About({ request }: { request: InputRequest }): JSX.Element | null {
   if (call) {
     return (
       <div class="about">
-        <h4>
+        <h3>
           <Icon name="tool" /> {call.name}
-        </h4>
+        </h3>
         <Code text={pretty(call.arguments ?? "{}")} />
       </div>
     );
@@ -89,7 +89,7 @@ function About({ request }: { request: InputRequest }): JSX.Element | null {
   }
   return (
     <div class="about">
-      <h4>{request.kind === "review" ? "Output to review" : "What goes in"}</h4>
+      <h3>{request.kind === "review" ? "Output to review" : "What goes in"}</h3>
       {typeof shown === "string" ? <Markdown text={shown} /> : <Code text={JSON.stringify(shown, null, 2)} />}
     </div>
   );
@@ -211,7 +211,8 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
         </label>
       )}
       {error && <Problem error={error} />}
-      <div class="buttons">
+      {/* A key for each set: a button that became another one during its own click would submit the form. */}
+      <div class="buttons" key={edited !== undefined ? "edit" : reason !== undefined ? "reason" : "options"}>
         {edited !== undefined ? (
           <>
             <button type="submit" class="button primary" disabled={busy}>

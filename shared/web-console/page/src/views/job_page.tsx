@@ -110,9 +110,9 @@ function EntryView(props: {
       const { type, text, at } = entry.notice;
       return (
         <li class={type === "message.added" ? "said" : "aside"}>
-          <p class="said-head">
+          <h2 class="said-head">
             {NOTICES[type] ?? type} <time dateTime={at}>{moment(at)}</time>
-          </p>
+          </h2>
           {text !== "" && <Markdown text={text} />}
         </li>
       );

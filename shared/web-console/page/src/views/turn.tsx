@@ -16,7 +16,7 @@ export function TurnView(props: { job: string; turn: Turn; live: boolean; label?
   return (
     <li class={`turn ${working ? "turn-live" : ""}`}>
       <div class="turn-head">
-        <h3>{heading}</h3>
+        <h2>{heading}</h2>
         <Figures turn={turn} working={working} />
       </div>
       {turn.restarts > 0 && (
@@ -111,11 +111,11 @@ export function Call({ job, call, live }: { job: string; call: ToolCall; live: b
           <Icon name="chevron" />
         </summary>
         <div class="fold-body">
-          <h4>Arguments</h4>
+          <h3>Arguments</h3>
           <Code text={pretty(call.arguments || "{}")} />
           {call.error && (
             <>
-              <h4>{call.error.phase ? `Failed in ${call.error.phase}` : "Why it has no result"}</h4>
+              <h3>{call.error.phase ? `Failed in ${call.error.phase}` : "Why it has no result"}</h3>
               <Code text={call.error.message} />
             </>
           )}
@@ -143,7 +143,7 @@ function Result({ job, call }: { job: string; call: ToolCall }): JSX.Element {
   const shown = whole ?? call.result ?? "";
   return (
     <>
-      <h4>Result</h4>
+      <h3>Result</h3>
       <Code text={pretty(shown)} />
       {call.result_truncated && whole === undefined && (
         <button type="button" class="button small" onClick={load}>
