@@ -141,6 +141,7 @@ export function startBrowser() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
+    env: { ...process.env, FONTCONFIG_FILE: join(HERE, "fonts.conf") },
     args: [
       "--no-sandbox",
       "--disable-gpu",
@@ -166,6 +167,7 @@ export async function openTab(browser, { width, height } = DESKTOP, scheme = "li
     timezoneId: "UTC",
     deviceScaleFactor: 2,
     hasTouch: width < 500,
+    isMobile: width < 500,
   });
   context.setDefaultTimeout(15_000);
   const page = await context.newPage();

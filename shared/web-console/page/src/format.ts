@@ -43,7 +43,10 @@ export function money(usd: number): string {
   if (usd <= 0) {
     return "$0";
   }
-  return usd < 0.01 ? `$${usd.toPrecision(2)}` : `$${usd.toFixed(usd < 1 ? 3 : 2)}`;
+  if (usd < 0.000_001) {
+    return "under $0.000001";
+  }
+  return usd < 0.01 ? `$${Number(usd.toPrecision(2))}` : `$${usd.toFixed(usd < 1 ? 3 : 2)}`;
 }
 
 export function plural(n: number, one: string, many = `${one}s`): string {

@@ -71,7 +71,7 @@ test("simple schemas become forms and the form's values data; others do not", ()
 
 test("figures are short", () => {
   assert.deepEqual([450, 1749, 12_300, 200_000, 7_500_000].map(duration), ["450 ms", "1.7 s", "12 s", "3 min 20 s", "2 h 5 min"]);
-  assert.deepEqual([0, 0.00042, 0.0421, 3].map(money), ["$0", "$0.00042", "$0.042", "$3.00"]);
+  assert.deepEqual([0, 0.0000001, 0.0001, 0.00042, 0.0421, 3].map(money), ["$0", "under $0.000001", "$0.0001", "$0.00042", "$0.042", "$3.00"]);
   const now = Date.parse("2026-11-23T10:00:00Z");
   assert.deepEqual(["2026-11-23T09:59:50Z", "2026-11-23T09:50:00Z", "2026-11-22T10:00:00Z"].map((at) => ago(at, now)), ["just now", "10 min ago", "1 day ago"]);
   assert.equal(oneLine('{"a": "x\\ny", "b": [1]}'), "a: x\ny, b: [1]");

@@ -3,8 +3,8 @@
 
 import type { WorkflowDocument, WorkflowEdge } from "./event.ts";
 
-export const NODE = { width: 152, height: 52 };
-const GAP = { along: 46, across: 18 };
+export const NODE = { width: 132, height: 50 };
+const GAP = { along: 40, across: 16 };
 const MARGIN = 12;
 
 export interface Placed {

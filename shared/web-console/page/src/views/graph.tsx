@@ -18,21 +18,44 @@ export interface GraphProps {
   onRetry?: (node: string) => void;
 }
 
+interface Fit {
+  direction: Direction;
+  zoom: number;
+}
+
+/** Smaller than this, labels are hard to read: there it is scrolled. */
+const SMALLEST = 0.8;
+
+/** From left to right where that fits, at least a little smaller; else downwards. */
+function fit(document: WorkflowDocument, room: number): Fit {
+  for (const direction of ["right", "down"] as const) {
+    const zoom = Math.min(1, room / layout(document, direction).width);
+    if (zoom >= SMALLEST) {
+      return { direction, zoom };
+    }
+  }
+  return { direction: room < 560 ? "down" : "right", zoom: SMALLEST };
+}
+
 const KINDS: Record<string, string> = { whileLoop: "loop", subflow: "workflow", condition: "router" };
 
 export function Graph({ document, latest = {}, runs = [], onRetry }: GraphProps): JSX.Element {
-  const [direction, setDirection] = useState<Direction>("right");
+  const [{ direction, zoom }, setFit] = useState<Fit>({ direction: "right", zoom: 1 });
   const [selected, select] = useState<string>();
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    const wide = layout(document, "right").width;
-    const observer = new ResizeObserver(([entry]) => {
-      const room = entry?.contentRect.width ?? 0;
-      setDirection(room >= Math.min(wide, 560) ? "right" : "down");
-    });
+    const observer = new ResizeObserver(([entry]) => setFit(fit(document, entry?.contentRect.width ?? 0)));
     box.current && observer.observe(box.current);
     return () => observer.disconnect();
   }, [document]);
+  // Where something happens is in view; nothing but the graph itself is moved for it.
+  const busy = document.nodes.find(({ id }) => latest[id]?.status === "active" || latest[id]?.status === "waiting")?.id;
+  useEffect(() => {
+    const [frame, node] = [box.current, box.current?.querySelector<HTMLElement>(".node-work, .node-ask")];
+    if (frame && node) {
+      frame.scrollTo({ left: node.offsetLeft * zoom - frame.clientWidth / 2, top: node.offsetTop * zoom - frame.clientHeight / 2 });
+    }
+  }, [busy, direction, zoom]);
   const { width, height, nodes, edges } = layout(document, direction);
   const of = (id: string) => document.nodes.find((node) => node.id === id)!;
   const label = (id: string) => of(id).data?.label || id;
@@ -43,7 +66,7 @@ export function Graph({ document, latest = {}, runs = [], onRetry }: GraphProps)
   return (
     <section class="graph" aria-label="Workflow">
       <div class="graph-box" ref={box} tabIndex={0} role="group" aria-label="Nodes">
-        <div class="graph-plane" style={{ width: `${width}px`, height: `${height}px` }}>
+        <div class="graph-plane" style={{ width: `${width}px`, height: `${height}px`, zoom: String(zoom) }}>
           <svg width={width} height={height} viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
             {edges.map(({ edge, path, label: at }, n) => (
               <g key={edge.id ?? n} class={taken(edge.source, edge.target) ? "edge edge-taken" : "edge"}>

@@ -68,7 +68,7 @@ function Row({ job, now }: { job: JobSummary; now: number }): JSX.Element {
         aria-current={current.page === "job" && current.id === job.id ? "page" : undefined}
       >
         <Sign status={job.status} />
-        <span class="row-title">{title || `Job ${shortId(job.id)}`}</span>
+        <span class={`row-title ${title === undefined ? "row-unknown" : ""}`}>{title || `Job ${shortId(job.id)}`}</span>
         <span class="row-facts">
           <span>{statusWord(job.status)}</span>
           <time dateTime={job.created_at} title={moment(job.created_at)}>

@@ -39,7 +39,7 @@ export function Say({ job }: { job: string }): JSX.Element {
         <textarea
           rows={1}
           aria-label="Message to the job"
-          placeholder="Tell the job something; it takes it in at its next turn"
+          placeholder="Say something to the job"
           value={text}
           onInput={(event) => {
             setText(event.currentTarget.value);
