@@ -116,3 +116,8 @@ export function shortId(id: string): string {
 export function firstSentence(text: string): string {
   return /^[^]*?[.!?](?=\s|$)/.exec(text)?.[0] ?? text;
 }
+
+/** With a capital at its beginning: errors are written to be put into sentences. */
+export function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { api, ApiError } from "../api.ts";
-import { ago, between, count, duration, money, moment } from "../format.ts";
+import { ago, between, count, duration, money, moment, sentence } from "../format.ts";
 import { forget, reload, setFilter, titles } from "../jobs.ts";
 import { Markdown } from "../markdown.tsx";
 import { isFinished, type Job, type WorkflowDocument } from "../picture/event.ts";
@@ -210,7 +210,7 @@ function End({ job, picture }: { job: Job; picture: Picture }): JSX.Element | nu
       {end.error && (
         <div class="failure">
           <h2>{end.error.code === "cancelled" ? "Cancelled" : "Why it failed"}</h2>
-          <p>{end.error.message}</p>
+          <p>{sentence(end.error.message)}</p>
           <p class="small">
             {[
               end.error.code,

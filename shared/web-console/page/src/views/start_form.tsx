@@ -301,7 +301,11 @@ function Workflow(props: {
         </label>
       )}
       {catalogueError.value && (
-        <p class="aside">The catalogue of workflows cannot be listed. {catalogueError.value.message}</p>
+        <p class="aside">
+          {[404, 501].includes(catalogueError.value.status)
+            ? "The release that answers here has no catalogue of workflows: paste a document."
+            : `The catalogue of workflows cannot be listed. ${catalogueError.value.message}`}
+        </p>
       )}
       {now.workflowId === "" && (
         <div class="field">
