@@ -1,5 +1,5 @@
 // Answers that were written down from the API's description, for the parts of it that the release under test does not
-// have yet: workflows and input requests. They are to give way to the real thing when it is there.
+// have yet: workflows, and the input requests of their nodes. They are to give way to the real thing when it is there.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

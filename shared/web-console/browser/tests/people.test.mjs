@@ -1,21 +1,23 @@
-// Workflows and input requests, with recorded answers (recorded.mjs says why): the graph, the forms, the answers.
+// People in the loop on the real system, and workflows with recorded answers (recorded.mjs says why).
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { openTab, startBrowser, startSystem } from "../harness.mjs";
+import { gate, openTab, startBrowser, startModel, startSystem } from "../harness.mjs";
 import { JOB, REFINE, serveRecorded } from "../recorded.mjs";
 
 let browser;
+let model;
 let system;
 
 before(async () => {
   browser = await startBrowser();
-  system = await startSystem();
+  model = await startModel();
+  system = await startSystem(model.url);
 });
 
 after(async () => {
   await browser?.close();
-  await system?.stop();
+  await Promise.all([system?.stop(), model?.stop()]);
 });
 
 async function watch(recording, job) {
@@ -23,25 +25,6 @@ async function watch(recording, job) {
   const shown = await serveRecorded(context, recording, job);
   await page.goto(`${system.url}/#/jobs/${JOB}`);
   return { context, page, complaints, shown };
-}
-
-/** A chat job that waits for an answer to this request. */
-function asking(request) {
-  return {
-    parts: [
-      [
-        { type: "job.queued", status: "queued" },
-        { type: "job.running", status: "running" },
-        { type: "turn.started", lane: "main", turn: 1, model: "m" },
-        { type: "input.requested", ...request },
-        { type: "job.input_required", status: "input_required" },
-      ],
-      [
-        { type: "input.resolved", id: request.id, kind: request.kind, answer: { action: "approve", by: "local" } },
-        { type: "job.completed", status: "completed", finish_reason: "stop", output: "Done." },
-      ],
-    ],
-  };
 }
 
 test("a workflow is a graph whose nodes change as they run", async () => {
@@ -109,44 +92,125 @@ test("an answer that somebody else gave first is said to be too late", async () 
   await context.close();
 });
 
-test("a call is approved, changed or rejected with a reason", async () => {
-  const request = {
-    id: "req_1",
-    kind: "approval",
-    prompt: "May the job call `send_mail`?",
-    tool_call: { id: "c1", name: "send_mail", arguments: '{"to":"ann@example.com","text":"Hi"}' },
-    options: [],
-  };
-  for (const [act, sent] of [
-    [(page) => page.getByRole("button", { name: "Approve", exact: true }).click(), { action: "approve" }],
-    [
-      async (page) => {
-        await page.getByRole("button", { name: "Edit the arguments" }).click();
-        await page.getByLabel("Arguments").fill("{no json");
-        await page.getByRole("button", { name: "Approve with these arguments" }).click();
-        await page.getByText("The arguments are not JSON.").waitFor();
-        await page.getByLabel("Arguments").fill('{"to": "bob@example.com"}');
-        await page.getByRole("button", { name: "Approve with these arguments" }).click();
-      },
-      { action: "modify", data: { to: "bob@example.com" } },
-    ],
-    [
-      async (page) => {
-        await page.getByRole("button", { name: "Reject" }).click();
-        await page.getByLabel("Reason").fill("Not today.");
-        await page.keyboard.press("Enter");
-      },
-      { action: "reject", data: { reason: "Not today." } },
-    ],
-  ]) {
-    const { context, page, shown } = await watch(asking(request), { kind: "chat", model: "m" });
-    await page.getByRole("heading", { name: "Approval needed" }).waitFor();
-    const answered = page.waitForRequest("**/input_requests/req_1");
-    await act(page);
-    await answered;
-    assert.deepEqual(shown.answers, [{ path: "input_requests/req_1", body: sent }]);
-    await context.close();
-  }
+/** A job on the real system whose model asks for a sum, which has to be approved. */
+async function needsApproval(input, more = {}) {
+  model.on(input, async ({ say, call }, turn) => (turn === 1 ? call("calculate", { expression: "17% of 2340" }) : say("That is all.")));
+  const { id } = await system.call("POST", "/jobs", { input, metadata: { title: input }, tools: ["calculate"], approval: { "*": "always" }, ...more });
+  const { context, page, complaints } = await openTab(browser);
+  await page.goto(`${system.url}/#/jobs/${id}`);
+  await page.getByRole("heading", { name: "Approval needed" }).waitFor();
+  return { id, context, page, complaints };
+}
+
+test("a call is approved, and the job goes on", async () => {
+  const { context, page, complaints } = await needsApproval("Approve this");
+  assert.match(await page.locator(".request-open").innerText(), /"expression": "17% of 2340"/);
+  await page.getByRole("button", { name: "Approve", exact: true }).click();
+  await page.locator('[data-connection="ended"]').waitFor();
+  await page.getByText("Answered: Approve by local").waitFor();
+  await page.getByText("That is all.").waitFor();
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+test("a call's arguments are changed, and what is no JSON is not sent", async () => {
+  const { id, context, page } = await needsApproval("Change this");
+  await page.getByRole("button", { name: "Edit the arguments" }).click();
+  await page.getByLabel("Arguments").fill("{no json");
+  await page.getByRole("button", { name: "Approve with these arguments" }).click();
+  await page.getByText("The arguments are not JSON.").waitFor();
+  await page.getByLabel("Arguments").fill('{"expression": "6 * 7"}');
+  await page.getByRole("button", { name: "Approve with these arguments" }).click();
+  await page.locator('[data-connection="ended"]').waitFor();
+  const [call] = (await system.call("GET", `/jobs/${id}`)).tool_calls;
+  assert.equal(JSON.parse(call.result).result, "42");
+  await page.locator(".call summary").click();
+  await page.getByText("Arguments as they were changed by a person").waitFor();
+  await context.close();
+});
+
+test("a call is rejected with a reason, and a second tab's answer comes too late", async () => {
+  const { id, context, page } = await needsApproval("Reject this");
+  const second = await context.newPage();
+  // The second tab does not learn of the first one's answer in time.
+  let cut = false;
+  await second.route("**/jobs/*/stream?*", (route) => (cut ? route.abort() : route.continue()));
+  await second.goto(page.url());
+  await second.getByRole("button", { name: "Approve", exact: true }).waitFor();
+  cut = true;
+  await second.evaluate(() => window.dispatchEvent(new Event("offline")));
+  await second.locator(".connection").waitFor();
+  await page.getByRole("button", { name: "Reject" }).click();
+  await page.getByLabel("Reason").fill("Not today.");
+  await page.keyboard.press("Enter");
+  await page.locator('[data-connection="ended"]').waitFor();
+  assert.match((await system.call("GET", `/jobs/${id}`)).tool_calls[0].error.message, /Not today\./);
+  await second.getByRole("button", { name: "Approve", exact: true }).click();
+  await second.locator("form.answer .problem").waitFor();
+  await context.close();
+});
+
+test("a tool of the caller's own is answered by hand", async () => {
+  const input = "Look at the door";
+  model.on(input, async ({ say, call }, turn) => (turn === 1 ? call("photograph", { what: "door" }) : say("It is red.")));
+  const tool = { type: "function", execution: "client", function: { name: "photograph", parameters: { type: "object", properties: { what: { type: "string" } } } } };
+  const { id } = await system.call("POST", "/jobs", { input, metadata: { title: input }, tools: [tool] });
+  const { context, page } = await openTab(browser);
+  await page.goto(`${system.url}/#/jobs/${id}`);
+  await page.getByLabel("Result").fill('{"colour": "red"}');
+  await page.getByRole("button", { name: "Send the result" }).click();
+  await page.getByText("It is red.").waitFor();
+  const [call] = (await system.call("GET", `/jobs/${id}`)).tool_calls;
+  assert.equal(call.result, '{"colour":"red"}');
+  await context.close();
+});
+
+test("a budget that is used up is raised", async () => {
+  const input = "Something dear";
+  model.on(input, async ({ say, call }, turn) => (turn === 1 ? call("calculate", { expression: "1+1" }) : say("It was worth it.")));
+  const { id } = await system.call("POST", "/jobs", { input, metadata: { title: input }, tools: ["calculate"], limits: { max_total_tokens: 100 } });
+  const { context, page } = await openTab(browser);
+  await page.goto(`${system.url}/#/jobs/${id}`);
+  await page.getByRole("heading", { name: "The budget is used up" }).waitFor();
+  await page.getByLabel("Max total tokens").fill("5000");
+  await page.getByRole("button", { name: "As much again" }).click();
+  await page.getByText("It was worth it.").waitFor();
+  await context.close();
+});
+
+test("a message that is sent while a job works is taken in at its next turn", async () => {
+  const input = "Working on it";
+  const said = gate();
+  model.on(input, async ({ call }) => {
+    await said.opened;
+    call("calculate", { expression: "1+1" });
+  });
+  model.on("And be quick.", async ({ say }) => say("Quickly, then."));
+  const { id } = await system.call("POST", "/jobs", { input, metadata: { title: input }, tools: ["calculate"] });
+  const { context, page } = await openTab(browser);
+  await page.goto(`${system.url}/#/jobs/${id}`);
+  await page.getByLabel("Message to the job").fill("And be quick.");
+  await page.keyboard.press("Enter");
+  await page.getByText("Sent. It is taken in at the next turn.").waitFor();
+  said.open();
+  await page.locator('[data-connection="ended"]').waitFor();
+  await page.getByRole("heading", { name: "A message was taken in" }).waitFor();
+  assert.match(await page.locator(".said").innerText(), /And be quick\./);
+  await page.getByText("Quickly, then.").waitFor();
+  await context.close();
+});
+
+test("a job that failed is retried as a new one", async () => {
+  const input = "Not the first time";
+  const { id } = await system.call("POST", "/jobs", { input, metadata: { title: input } });
+  await system.ended(id); // there is no script yet
+  model.on(input, async ({ say }) => say("The second time."));
+  const { context, page } = await openTab(browser);
+  await page.goto(`${system.url}/#/jobs/${id}`);
+  await page.getByRole("button", { name: "Retry" }).click();
+  await page.getByText("The second time.").waitFor();
+  assert.notEqual(page.url().split("/").at(-1), id);
+  await context.close();
 });
 
 test("a workflow is read, drawn and started from a pasted document, and a wrong one is refused before", async () => {

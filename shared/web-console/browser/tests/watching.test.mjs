@@ -279,7 +279,7 @@ test("a message that the release cannot take is refused in words, and the draft 
   await box.press("Enter");
   await page.getByText("This route is not there yet.").waitFor();
   assert.equal(await box.inputValue(), "And be quick.");
-  answer = { status: 202, json: {} };
+  answer = { status: 202 };
   await box.press("Enter");
   await page.getByText("Sent. It is taken in at the next turn.").waitFor();
   assert.equal(await box.inputValue(), "");

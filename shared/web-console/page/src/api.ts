@@ -56,7 +56,8 @@ export async function send<T>(method: string, path: string, body?: unknown, opti
     }
     throw error;
   }
-  return (answer.status === 204 ? undefined : await answer.json()) as T;
+  const text = await answer.text();
+  return (text === "" ? undefined : JSON.parse(text)) as T;
 }
 
 /** Reads an error in the API's form, or makes one of what came instead. */

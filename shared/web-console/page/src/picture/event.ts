@@ -41,6 +41,8 @@ export interface ToolCall {
   node_id?: string;
   name: string;
   arguments: string;
+  /** What a person put in their place. */
+  edited_arguments?: string;
   status: CallStatus;
   result?: string;
   result_truncated?: boolean;
@@ -70,7 +72,7 @@ export interface InputRequest {
   created_at?: string;
   expires_at?: string;
   default_action?: string;
-  answer?: { action: string; data?: unknown; by?: string; at?: string };
+  answer?: { action: string; option?: string; data?: unknown; by?: string; at?: string };
 }
 
 /** An event of a job's log with its number, which is the cursor of who has seen it. */

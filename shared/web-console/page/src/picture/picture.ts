@@ -277,8 +277,15 @@ function request(picture: Picture, data: LogEvent["data"]): Picture {
 
 function notice(picture: Picture, number: number, data: LogEvent["data"]): Picture {
   const told = data.content ?? data.text ?? data.message ?? data.summary ?? data.reason;
-  const notice: Notice = { number, at: data.at, type: data.type, text: plain(told) };
+  const words = data.type === "context.compacted" && told === undefined ? compacted(data) : plain(told);
+  const notice: Notice = { number, at: data.at, type: data.type, text: words };
   return { ...picture, entries: [...picture.entries, { kind: "notice", notice }] };
+}
+
+function compacted({ messages, tokens_before: tokens, strategy, error }: LogEvent["data"]): string {
+  const how = strategy === "truncate" ? "were left out" : "were summarised";
+  const before = typeof tokens === "number" ? `; it had ${tokens} tokens` : "";
+  return `${typeof messages === "number" ? messages : "Some"} messages ${how}${before}.${typeof error === "string" ? ` ${error}` : ""}`;
 }
 
 /** What a message says as text: chat messages may come in parts. */

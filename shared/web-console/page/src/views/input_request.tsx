@@ -96,13 +96,13 @@ function About({ request }: { request: InputRequest }): JSX.Element | null {
 }
 
 function Answered({ request }: { request: InputRequest }): JSX.Element {
-  const { action, by, at, data } = request.answer!;
-  const label = request.options?.find((option) => option.id === action)?.label ?? action;
+  const { action, option: chosen, by, at, data } = request.answer!;
+  const label = request.options?.find((option) => option.id === (chosen ?? action))?.label ?? action;
   return (
     <>
       <p class="aside">
         Answered: <strong>{label}</strong>
-        {by && ` by ${by}`}
+        {by && (by === "timeout" ? ", since nobody answered in time" : ` by ${by}`)}
         {at && `, ${moment(at)}`}
       </p>
       {data !== undefined && data !== null && <Code text={typeof data === "string" ? data : JSON.stringify(data, null, 2)} />}
@@ -136,7 +136,8 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
   };
   const filled = (): unknown => {
     if (schema) {
-      return data(schema, values);
+      const filled = data(schema, values);
+      return Object.keys(filled).length > 0 ? filled : undefined;
     }
     const text = json.trim();
     try {
@@ -150,6 +151,8 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
       setReason("");
     } else if (option.action === "reject") {
       send(option, reason ? { reason } : undefined);
+    } else if (option.action === "modify" && canEdit) {
+      setEdited(given);
     } else if (option.action === "submit" || option.action === "modify" || (takesData && option.action === "approve")) {
       send(option, filled());
     } else {
@@ -244,7 +247,7 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
                 {sending === option.id ? "Sending…" : option.label}
               </button>
             ))}
-            {canEdit && (
+            {canEdit && !options.some((option) => option.action === "modify") && (
               <button type="button" class="button ghost" disabled={busy} onClick={() => setEdited(given)}>
                 {request.tool_call ? "Edit the arguments" : "Edit the text"}
               </button>

@@ -83,7 +83,7 @@ function keyOf(entry: Entry): string {
 }
 
 const NOTICES: Record<string, string> = {
-  "message.added": "A message was added",
+  "message.added": "A message was taken in",
   "context.compacted": "The conversation before was made shorter",
   "job.stalled": "Nothing has moved for a while",
 };

@@ -113,6 +113,12 @@ export function Call({ job, call, live }: { job: string; call: ToolCall; live: b
         <div class="fold-body">
           <h3>Arguments</h3>
           <Code text={pretty(call.arguments || "{}")} />
+          {call.edited_arguments !== undefined && (
+            <>
+              <h3>Arguments as they were changed by a person</h3>
+              <Code text={pretty(call.edited_arguments)} />
+            </>
+          )}
           {call.error && (
             <>
               <h3>{call.error.phase ? `Failed in ${call.error.phase}` : "Why it has no result"}</h3>
