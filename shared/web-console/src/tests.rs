@@ -97,8 +97,7 @@ async fn the_policy_lets_in_this_origin_the_streams_and_the_embedders_and_nothin
     );
     assert_eq!(text(&headers, "referrer-policy"), "no-referrer");
     let told: Value = serde_json::from_slice(&body).unwrap();
-    let local =
-        json!({"api": "", "sign_in": "none", "streams_at_api": true, "embedders": [], "version": "1.2.3"});
+    let local = json!({"api": "", "sign_in": "none", "streams_at_api": true, "embedders": [], "version": "1.2.3"});
     assert_eq!(told, local);
 
     let cloud = Console::new(Settings {

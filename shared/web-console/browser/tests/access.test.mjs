@@ -99,9 +99,11 @@ const VIEWS = {
     await VIEWS.finished(tab);
     for (const fold of await tab.page.locator("main summary").all()) await fold.click();
   },
-  live: async ({ page }) => {
+  live: async (tab) => {
+    const { page } = tab;
     const input = "Summarise the incident of last night";
     const { id } = await system.call("POST", "/jobs", { input, metadata: { title: input }, thread_id: "incidents" });
+    tab.job = id;
     await page.goto(`${system.url}/#/jobs/${id}`);
     await page.getByText("last checkpoint").waitFor();
   },
@@ -109,6 +111,18 @@ const VIEWS = {
     await VIEWS.live(tab);
     await tab.context.setOffline(true);
     await tab.page.getByText("You are offline.").waitFor();
+  },
+  approval: async (tab) => {
+    const { page } = tab;
+    const input = "Write to Ann that the release is out";
+    model.on(input, async ({ think, call }) => {
+      think("She should hear of it.");
+      call("calculate", { expression: "2026 - 1999" });
+    });
+    const { id } = await system.call("POST", "/jobs", { input, metadata: { title: input }, tools: ["calculate"], approval: { "*": "always" } });
+    tab.job = id;
+    await page.goto(`${system.url}/#/jobs/${id}`);
+    await page.getByRole("button", { name: "Approve", exact: true }).waitFor();
   },
   failed: async ({ page }) => {
     const { data } = await system.call("GET", "/jobs?status=failed");
@@ -168,6 +182,8 @@ for (const [scheme, screen, size] of [
       assert.ok(main <= 0, `${name}'s content is ${main} px too wide`);
       if (name !== "offline") assert.deepEqual(await violations(tab.page), [], name);
       await tab.context.close();
+      // The next round's list is to look like this one's.
+      if (tab.job) await system.call("DELETE", `/jobs/${tab.job}`);
     }
   });
 }
