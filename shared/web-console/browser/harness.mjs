@@ -93,11 +93,15 @@ export async function startModel() {
       });
     });
   });
-  async function answer({ messages }, response) {
+  const asked = new Map();
+  async function answer({ messages, model }, response) {
     const user = messages.findLast((message) => message.role === "user");
     const text = typeof user.content === "string" ? user.content : user.content.map((part) => part.text ?? "").join("");
-    const turn = 1 + messages.filter((message) => message.role === "assistant").length;
-    const script = scripts.get(text);
+    const ofModel = scripts.get(`model ${model}`);
+    asked.set(model, (asked.get(model) ?? 0) + 1);
+    // Scripts of a model count its requests, those of a text the turns of its conversation.
+    const turn = ofModel ? asked.get(model) : 1 + messages.filter((message) => message.role === "assistant").length;
+    const script = ofModel ?? scripts.get(text);
     if (script === undefined) {
       response.writeHead(400, { "content-type": "application/json" });
       response.end(JSON.stringify({ error: { message: `There is no script for: ${text}` } }));
@@ -129,6 +133,11 @@ export async function startModel() {
   return {
     url: `http://127.0.0.1:${server.address().port}/v1`,
     on: (text, script) => scripts.set(text, script),
+    /** Of everything that a model of this name is asked; its turns are counted from here. */
+    onModel: (name, script) => {
+      asked.set(name, 0);
+      scripts.set(`model ${name}`, script);
+    },
     stop: () =>
       new Promise((resolve) => {
         server.close(resolve);

@@ -1,5 +1,6 @@
-// Answers that were written down from the API's description, for the parts of it that the release under test does not
-// have yet: workflows, and the input requests of their nodes. They are to give way to the real thing when it is there.
+// A workflow's log that was written down from the API's description, served to the page in parts: each stage of it stands
+// still for as long as a test looks, and it holds what a real run seldom has at once (a skipped way, a form with a schema,
+// a failed output). The same on the real system is in people.test.mjs.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

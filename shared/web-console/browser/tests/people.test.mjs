@@ -1,8 +1,10 @@
-// People in the loop on the real system, and workflows with recorded answers (recorded.mjs says why).
+// Workflows and people in the loop on the real system, and some stages of a recorded one (recorded.mjs says why).
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { gate, openTab, startBrowser, startModel, startSystem } from "../harness.mjs";
+import { gate, HERE, openTab, startBrowser, startModel, startSystem } from "../harness.mjs";
 import { JOB, REFINE, serveRecorded } from "../recorded.mjs";
 
 let browser;
@@ -26,6 +28,68 @@ async function watch(recording, job) {
   await page.goto(`${system.url}/#/jobs/${JOB}`);
   return { context, page, complaints, shown };
 }
+
+/** One of the reference documents, with its models' answers. */
+function reference(name) {
+  const folder = join(HERE, "../../domain/tests/workflows");
+  const expected = JSON.parse(readFileSync(join(folder, "expected.json"), "utf8"))[name];
+  for (const [of, answers] of Object.entries(expected.model)) {
+    model.onModel(of, async ({ say, call }, turn) => {
+      const answer = answers[turn - 1];
+      for (const { name, arguments: given } of answer.tool_calls ?? []) call(name, given);
+      for (const piece of answer.chunks ?? [answer.text ?? (typeof answer === "string" ? answer : "")]) piece && say(piece);
+    });
+  }
+  return { expected, document: readFileSync(join(folder, `${name}.json`), "utf8") };
+}
+
+test("a workflow on the real system: pasted, drawn, run, reviewed, and the same in another profile", async () => {
+  const { expected, document } = reference("4-while-hitl");
+  const { context, page, complaints } = await openTab(browser);
+  await page.goto(`${system.url}/#/new`);
+  await page.getByText("Run a workflow").click();
+  await page.getByLabel("Workflow document").fill(document);
+  await page.getByLabel("Input", { exact: true }).fill(expected.input);
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByRole("heading", { name: "Review needed" }).waitFor();
+  const state = async (page, name) =>
+    /(Pending|Running|Needs you|Completed|Failed|Skipped)/.exec(await page.locator(".node", { hasText: name }).textContent())?.[1];
+  assert.deepEqual([await state(page, "Refine loop"), await state(page, "Refiner"), await state(page, "Publisher")], ["Completed", "Completed", "Needs you"]);
+  assert.equal(await page.locator(".edge").count(), JSON.parse(document).edges.length);
+  await page.getByRole("button", { name: "Approve", exact: true }).click();
+  await page.locator('[data-connection="ended"]').waitFor();
+  assert.deepEqual([await state(page, "Publisher"), await state(page, "Published")], ["Completed", "Completed"]);
+  await page.locator(".node", { hasText: "Refiner" }).click();
+  await page.locator(".node-details").getByText("Round 1.").waitFor();
+  await page.locator(".node-details").getByRole("button", { name: "Close" }).click();
+  await page.getByText("Kept until").waitFor({ state: "attached" });
+  const picture = (page) => page.evaluate(() => document.querySelector(".job").innerHTML.replace(/<time[^]*?<\/time>/g, ""));
+  const other = await openTab(browser);
+  await other.page.goto(page.url());
+  await other.page.locator('[data-connection="ended"]').waitFor();
+  await other.page.getByText("Kept until").waitFor({ state: "attached" });
+  assert.equal(await picture(other.page), await picture(page));
+  assert.deepEqual(complaints, []);
+  await other.context.close();
+  await context.close();
+});
+
+test("a workflow of the catalogue is chosen and run", async () => {
+  const { expected, document } = reference("3-parallel-merge");
+  await system.call("PUT", "/workflows/research", JSON.parse(document));
+  const { context, page } = await openTab(browser);
+  await page.goto(`${system.url}/#/new`);
+  await page.getByText("Run a workflow").click();
+  await page.getByLabel("From the catalogue").selectOption("research");
+  await page.getByRole("button", { name: "Fan-out" }).waitFor();
+  await page.getByLabel("Input", { exact: true }).fill(expected.input);
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.locator('[data-connection="ended"]').waitFor();
+  await page.getByRole("heading", { name: "Result" }).waitFor();
+  await page.locator(".node", { hasText: "Fan-out" }).click();
+  await page.locator(".node-details").getByText("fan:b-pros").waitFor();
+  await context.close();
+});
 
 test("a workflow is a graph whose nodes change as they run", async () => {
   const { context, page, complaints, shown } = await watch(REFINE);

@@ -43,10 +43,8 @@ export async function open(id: string): Promise<void> {
         return;
       }
       know(id, titleOf(job));
-      change({ job, error: null, document: await document(job) });
-      if (me === opened) {
-        follow(id, job.stream_url);
-      }
+      change({ job, error: null, document: document(job) });
+      follow(id, job.stream_url);
       return;
     } catch (error) {
       const known = error instanceof ApiError ? error : new ApiError(0, "unknown", String(error));
@@ -144,37 +142,14 @@ export function followToken(): void {
   });
 }
 
-const DOCUMENTS = "nightshift.document.";
-
-/** Keeps the document of a job that was started here, for as long as the answer about a job does not bring it. */
-export function keepDocument(id: string, document: WorkflowDocument): void {
-  try {
-    sessionStorage.setItem(DOCUMENTS + id, JSON.stringify(document));
-  } catch {
-    // the graph is drawn without edges then
+/** The graph to draw. */
+function document({ workflow }: Job): WorkflowDocument | null {
+  const graph = workflow?.graph;
+  if (!graph?.nodes?.length) {
+    return workflow?.document ?? null;
   }
-}
-
-async function document(job: Job): Promise<WorkflowDocument | null> {
-  if (job.kind !== "workflow") {
-    return null;
-  }
-  if (job.workflow?.document) {
-    return job.workflow.document;
-  }
-  try {
-    const kept = sessionStorage.getItem(DOCUMENTS + job.id);
-    if (kept !== null) {
-      return JSON.parse(kept) as WorkflowDocument;
-    }
-  } catch {
-    // none was kept
-  }
-  const catalogued = job.workflow?.id ?? job.workflow?.workflow_id;
-  if (typeof catalogued !== "string") {
-    return null;
-  }
-  return api.workflow(catalogued).then(asDocument, () => null);
+  const nodes = graph.nodes.map(({ id, type, label, description }) => ({ id, type, data: { label, description } }));
+  return { nodes, edges: graph.edges ?? [] };
 }
 
 /** A workflow's document, whatever the answer wraps it in. */

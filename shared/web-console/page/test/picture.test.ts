@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { LogEvent } from "../src/picture/event.ts";
-import { cutBytes, EMPTY, latestRuns, openRequests, type Picture, replay, usage } from "../src/picture/picture.ts";
+import { cutBytes, EMPTY, latestRuns, openRequests, owner, type Picture, replay, usage } from "../src/picture/picture.ts";
 
 const AT = "2026-11-23T10:00:00.000Z";
 
@@ -134,10 +134,18 @@ test("nodes change as they run, and a loop's body is shown in its last round", (
       { type: "node.skipped", node_id: "out" },
     ),
   );
-  const latest = latestRuns(picture);
+  const latest = latestRuns(picture, new Set(["loop", "body", "out"]));
   assert.deepEqual([latest.loop!.status, latest.body!.status, latest.body!.iteration, latest.out!.status], ["active", "error", 2, "skipped"]);
   assert.equal(latest.body!.error!.message, "slow");
   assert.equal(picture.nodes["body#1"]!.output, "one");
+});
+
+test("rounds, branches and nodes of subflows belong to a node of the graph", () => {
+  const nodes = new Set(["loop", "body", "fan", "sub", "odd#1"]);
+  const owners = ["body", "body#2", "body#2.1", "fan:pros", "sub/inner", "sub/inner#3:left", "odd#1", "nobody", ""];
+  assert.deepEqual(owners.map((name) => owner(name, nodes)), ["body", "body", "body", "fan", "sub", "sub", "odd#1", undefined, undefined]);
+  const named = log({ type: "node.active", node_id: "body#1", iteration: 1 }, { type: "node.active", node_id: "body#2", iteration: 2 });
+  assert.equal(latestRuns(replay(EMPTY, named), nodes).body!.key, "body#2");
 });
 
 test("events that this release does not know are told and break nothing", () => {

@@ -105,6 +105,12 @@ export interface WorkflowDocument {
   edges: WorkflowEdge[];
 }
 
+/** A workflow's graph as the answer about a job has it. */
+export interface GraphAnswer {
+  nodes: { id: string; type: string; label: string; description?: string }[];
+  edges: WorkflowEdge[];
+}
+
 export interface JobSummary {
   id: string;
   kind: "chat" | "workflow";
@@ -129,7 +135,7 @@ export interface Job extends JobSummary {
   output: string;
   last_event: number;
   stream_url?: string;
-  workflow?: { name?: string; version?: string; document?: WorkflowDocument } & Record<string, unknown>;
+  workflow?: { name?: string; version?: string; document?: WorkflowDocument; graph?: GraphAnswer } & Record<string, unknown>;
 }
 
 export interface Tool {

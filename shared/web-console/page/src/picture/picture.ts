@@ -50,6 +50,8 @@ export interface NodeRun {
   output?: string;
   error?: { code?: string; message: string };
   route?: string;
+  /** What else is to be known about it. */
+  note?: string;
   startedAt?: string;
   finishedAt?: string;
 }
@@ -240,11 +242,12 @@ function toolCall(picture: Picture, data: ToolCall & { at: string; attempt?: num
 function node(picture: Picture, data: LogEvent["data"]): Picture {
   const id = data.node_id ?? "";
   const iteration = typeof data.iteration === "number" ? data.iteration : undefined;
-  const key = iteration === undefined ? id : `${id}#${iteration}`;
+  const key = iteration === undefined || id.includes("#") ? id : `${id}#${iteration}`;
   const status = data.type.slice("node.".length) as NodeStatus;
   const before: NodeRun = picture.nodes[key] ?? { key, id, iteration, status };
   const begins = status === "active" && before.status !== "waiting";
   const error = data.error as NodeRun["error"] | string | undefined;
+  const note = text(data.note) ?? before.note;
   const run: NodeRun = {
     ...before,
     status,
@@ -252,6 +255,7 @@ function node(picture: Picture, data: LogEvent["data"]): Picture {
     finishedAt: status === "completed" || status === "error" || status === "skipped" ? data.at : undefined,
     output: text(data.output) ?? before.output,
     route: text(data.route) ?? before.route,
+    note,
     error: typeof error === "string" ? { message: error } : (error ?? undefined),
   };
   return { ...picture, nodes: { ...picture.nodes, [key]: run } };
@@ -330,13 +334,27 @@ export function usage(picture: Picture): Usage {
   return sum;
 }
 
-/** The latest run of each node: of a loop's body, the last iteration. */
-export function latestRuns(picture: Picture): Record<string, NodeRun> {
+/**
+ * The node of the graph that a name belongs to: names are `node#2` in a loop's second round, `node:branch` for a branch, and
+ * `subflow/node` within a subflow.
+ */
+export function owner(name: string, nodes: ReadonlySet<string>): string | undefined {
+  for (let rest = name; rest !== ""; rest = rest.slice(0, Math.max(0, Math.max(...["#", ":", "/"].map((sign) => rest.lastIndexOf(sign)))))) {
+    if (nodes.has(rest)) {
+      return rest;
+    }
+  }
+  return undefined;
+}
+
+/** The latest run of each node of the graph itself: of a loop's body, the last round. */
+export function latestRuns(picture: Picture, nodes: ReadonlySet<string>): Record<string, NodeRun> {
   const latest: Record<string, NodeRun> = {};
   for (const run of Object.values(picture.nodes)) {
-    const there = latest[run.id];
-    if (there === undefined || (run.iteration ?? 0) >= (there.iteration ?? 0)) {
-      latest[run.id] = run;
+    const id = nodes.has(run.id) ? run.id : run.id.replace(/#[\d.]+$/, "");
+    const there = latest[id];
+    if (nodes.has(id) && (there === undefined || (run.iteration ?? 0) >= (there.iteration ?? 0))) {
+      latest[id] = run;
     }
   }
   return latest;

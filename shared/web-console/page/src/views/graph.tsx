@@ -7,7 +7,7 @@ import { between, duration } from "../format.ts";
 import { Markdown } from "../markdown.tsx";
 import type { NodeStatus, WorkflowDocument } from "../picture/event.ts";
 import { type Direction, layout, NODE } from "../picture/layout.ts";
-import type { NodeRun } from "../picture/picture.ts";
+import { type NodeRun, owner } from "../picture/picture.ts";
 import { Icon, Sign, StatusMark, statusWord, tone } from "./parts.tsx";
 
 export interface GraphProps {
@@ -57,6 +57,7 @@ export function Graph({ document, latest = {}, runs = [], onRetry }: GraphProps)
     }
   }, [busy, direction, zoom]);
   const { width, height, nodes, edges } = layout(document, direction);
+  const ids = new Set(document.nodes.map((node) => node.id));
   const of = (id: string) => document.nodes.find((node) => node.id === id)!;
   const label = (id: string) => of(id).data?.label || id;
   const statusOf = (id: string): NodeStatus => latest[id]?.status ?? "pending";
@@ -109,7 +110,7 @@ export function Graph({ document, latest = {}, runs = [], onRetry }: GraphProps)
           title={label(selected)}
           description={of(selected).data?.description}
           status={statusOf(selected)}
-          runs={runs.filter((run) => run.id === selected)}
+          runs={runs.filter((run) => owner(run.id, ids) === selected)}
           onRetry={onRetry && latest[selected] ? () => onRetry(selected) : undefined}
           onClose={() => select(undefined)}
         />
@@ -148,13 +149,15 @@ function NodeDetails(props: {
         const ms = between(run.startedAt, run.finishedAt);
         return (
           <div key={run.key}>
-            {(run.iteration !== undefined || ms !== undefined) && (
+            {(run.iteration !== undefined || ms !== undefined || /[:/]/.test(run.id)) && (
               <p class="small">
+                {/[:/]/.test(run.id) && `${run.id}. `}
                 {run.iteration !== undefined && `Round ${run.iteration}. `}
                 {ms !== undefined && `Took ${duration(ms)}. `}
                 {run.route && `Took the way “${run.route}”.`}
               </p>
             )}
+            {run.note && <p class="small">{run.note}</p>}
             {run.error && <p class="problem">{run.error.message}</p>}
             {run.output && <Markdown text={run.output} />}
           </div>

@@ -7,7 +7,7 @@ import { ago, between, count, duration, money, moment, sentence } from "../forma
 import { forget, reload, setFilter, titles } from "../jobs.ts";
 import { Markdown } from "../markdown.tsx";
 import { isFinished, type Job, type WorkflowDocument } from "../picture/event.ts";
-import { type Entry, latestRuns, openRequests, type Picture, usage } from "../picture/picture.ts";
+import { type Entry, latestRuns, openRequests, owner, type Picture, usage } from "../picture/picture.ts";
 import { go, to } from "../route.ts";
 import { open, type Watching, watching } from "../watching.ts";
 import { Connection } from "./connection.tsx";
@@ -36,8 +36,16 @@ function Shown({ seen, job }: { seen: Watching; job: Job }): JSX.Element {
   const live = !isFinished(picture.status) && !replaying;
   const asked = openRequests(picture).map((request) => request.id);
   const document = seen.document ?? unconnected(job, picture);
-  const label = (node: string | undefined) =>
-    node === undefined ? undefined : (document?.nodes.find((one) => one.id === node)?.data?.label ?? node);
+  const nodes = new Set(document?.nodes.map((node) => node.id));
+  const label = (name: string | undefined) => {
+    const id = name === undefined ? undefined : owner(name, nodes);
+    if (name === undefined || id === undefined) {
+      return name;
+    }
+    const rest = name.slice(id.length);
+    const place = rest.startsWith("#") ? ` ${rest.slice(1)}` : rest === "" ? "" : ` · ${rest.slice(1)}`;
+    return `${document?.nodes.find((node) => node.id === id)?.data?.label || id}${place}`;
+  };
   const [error, setError] = useState<ApiError>();
   const retry = (node?: string) => {
     setError(undefined);
@@ -57,7 +65,7 @@ function Shown({ seen, job }: { seen: Watching; job: Job }): JSX.Element {
       {document !== null && (
         <Graph
           document={document}
-          latest={latestRuns(picture)}
+          latest={latestRuns(picture, nodes)}
           runs={Object.values(picture.nodes)}
           onRetry={isFinished(picture.status) ? retry : undefined}
         />

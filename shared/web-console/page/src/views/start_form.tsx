@@ -10,7 +10,7 @@ import { firstSentence } from "../format.ts";
 import { body, cut, type Draft, EMPTY_DRAFT, type LimitName, readDocument } from "../request.ts";
 import { go, to } from "../route.ts";
 import { config, token } from "../session.ts";
-import { asDocument, keepDocument } from "../watching.ts";
+import { asDocument } from "../watching.ts";
 import { Graph } from "./graph.tsx";
 import { Icon, Problem } from "./parts.tsx";
 
@@ -57,9 +57,6 @@ export function StartForm(): JSX.Element {
     try {
       const job = await api.start(request, key.current.key);
       know(job.id, cut(now.input.trim(), 512));
-      if (shown !== null) {
-        keepDocument(job.id, shown);
-      }
       key.current = null;
       set({ input: "" });
       void reload();
