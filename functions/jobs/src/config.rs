@@ -8,6 +8,7 @@ use domain::{lane::LeaseTimes, time::Timestamp};
 use queue::ContinuationQueue;
 use startup::env;
 use store::Store;
+use web_console::{Console, Settings, SignIn};
 
 use crate::Desk;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub stream_url: String,
     /// Signs the streams' tokens.
     pub tokens: StreamTokens,
+    /// The sites that may embed the console.
+    pub embedders: Vec<String>,
 }
 
 impl Config {
@@ -39,6 +42,9 @@ impl Config {
             continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
             stream_url: env::required("NIGHTSHIFT_STREAM_URL")?,
             tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
+            embedders: env::optional("NIGHTSHIFT_CONSOLE_EMBEDDERS")?
+                .map(|origins| origins.split(',').map(str::to_owned).collect())
+                .unwrap_or_default(),
         })
     }
 
@@ -46,11 +52,18 @@ impl Config {
     pub async fn desk(self) -> Desk {
         let aws = startup::aws::config().await;
         let tools = tools::builtin::builtin(Arc::new(now));
+        let console = Console::new(Settings {
+            sign_in: SignIn::Bearer,
+            stream_url: Some(self.stream_url.clone()),
+            embedders: self.embedders,
+            version: env!("CARGO_PKG_VERSION"),
+        });
         Desk {
             store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
             queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue),
             addresses: StreamAddresses::new(self.stream_url, self.tokens),
             tools: tools.list().map(|tool| ToolView::new(tool.spec(), tool.is_enabled())).collect(),
+            console,
             now,
         }
     }

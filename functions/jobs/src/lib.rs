@@ -28,6 +28,7 @@ use domain::{
 };
 use queue::ContinuationQueue;
 use store::{Record, Store};
+use web_console::Console;
 
 /// What reading jobs and acting on them needs.
 #[derive(Clone)]
@@ -40,12 +41,15 @@ pub struct Desk {
     pub addresses: StreamAddresses,
     /// The registered tools.
     pub tools: Arc<[ToolView]>,
+    /// The web page, which is served beside the API that it uses.
+    pub console: Console,
     /// The present.
     pub now: fn() -> Timestamp,
 }
 
-/// Every route of jobs but the start and the stream.
+/// Every route of jobs but the start and the stream; and the console.
 pub fn router(desk: Desk) -> Router {
+    let console = web_console::router(desk.console.clone());
     Router::new()
         .route(paths::JOBS, get(read::list))
         .route(paths::JOB, get(read::job).delete(act::delete))
@@ -63,6 +67,7 @@ pub fn router(desk: Desk) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(request_id::stamp))
         .with_state(desk)
+        .merge(console)
 }
 
 impl Desk {

@@ -102,6 +102,7 @@ impl System {
         let url = self.stack.url().as_str().trim_end_matches('/');
         let mut out = io::stdout().lock();
         writeln!(out, "Nightshift {} is running.\n", env!("CARGO_PKG_VERSION"))?;
+        writeln!(out, "  Console   {url}/")?;
         writeln!(out, "  API       {url}")?;
         writeln!(out, "  Jobs      {}", shown(&self.data))?;
         writeln!(out, "  Model     {}", self.model)?;

@@ -24,6 +24,7 @@ use stream::Streams;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use tools::ToolRegistry;
+use web_console::{Console, SignIn};
 
 pub use crate::data_dir::{Holder, InUse};
 use crate::{
@@ -265,6 +266,12 @@ fn functions(options: &Options, starter: &Starter, streams: &Streams) -> Functio
             queue: starter.queue.clone(),
             addresses: starter.addresses.clone(),
             tools: options.tools.list().map(|tool| ToolView::new(tool.spec(), tool.is_enabled())).collect(),
+            console: Console::new(web_console::Settings {
+                sign_in: SignIn::None,
+                stream_url: None,
+                embedders: Vec::new(),
+                version: env!("CARGO_PKG_VERSION"),
+            }),
             now,
         }),
         stream: stream::router(streams.clone()),

@@ -7,7 +7,11 @@ use domain::{
     job::{Head, WorkflowSpec},
     lane::Lane,
     time::Timestamp,
-    workflow::{Finding, NodeStatus, Run, RunView, view},
+    workflow::{
+        Finding, NodeStatus, Run, RunView,
+        document::{Flow, Kind},
+        view,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +27,9 @@ pub struct WorkflowView {
     /// The catalogue's version that the job keeps to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
+    /// Its nodes and how they are connected, so that whoever looks can draw it, wherever the document came from.
+    #[serde(default)]
+    pub graph: GraphView,
     /// Where its nodes are.
     #[serde(flatten)]
     pub run: RunView,
@@ -55,9 +62,76 @@ impl WorkflowView {
             id: spec.id.clone(),
             name: spec.workflow.root.name.clone(),
             version: spec.version,
+            graph: GraphView::new(&spec.workflow.root),
             run: shown,
             warnings: vec![],
         }
+    }
+}
+
+/// A workflow's graph, without what its nodes do. What is in subflows is not in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphView {
+    /// In the document's order.
+    pub nodes: Vec<GraphNodeView>,
+    /// In the document's order.
+    pub edges: Vec<GraphEdgeView>,
+}
+
+/// A node of a graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphNodeView {
+    /// Its id.
+    pub id: String,
+    /// What it is, as documents say it.
+    pub r#type: String,
+    /// Its name for people.
+    pub label: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+/// An edge of a graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GraphEdgeView {
+    /// From which node.
+    pub source: String,
+    /// To which node.
+    pub target: String,
+    /// Its label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+impl GraphView {
+    fn new(flow: &Flow) -> Self {
+        let id = |node: usize| flow.nodes.get(node).map(|node| node.id.clone()).unwrap_or_default();
+        let nodes = flow.nodes.iter().map(|node| GraphNodeView {
+            id: node.id.clone(),
+            r#type: type_name(&node.kind).to_owned(),
+            label: node.label.clone(),
+            description: node.description.clone(),
+        });
+        let edges = flow.edges.iter().map(|edge| GraphEdgeView {
+            source: id(edge.source),
+            target: id(edge.target),
+            label: edge.label.clone(),
+        });
+        Self { nodes: nodes.collect(), edges: edges.collect() }
+    }
+}
+
+fn type_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Start => "start",
+        Kind::Agent(_) => "agent",
+        Kind::Router(_) => "router",
+        Kind::Parallel(_) => "parallel",
+        Kind::Loop(_) => "whileLoop",
+        Kind::Subflow(_) => "subflow",
+        Kind::Output(_) => "output",
+        Kind::Tool(_) => "tool",
     }
 }
 

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{directories, name, read, root};
 
 /// The packages of this repository that each package may use. What is not here may use nothing.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("api", &["domain"]),
     ("store", &["domain"]),
@@ -16,8 +16,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("tools", &["domain"]),
     ("engine", &["domain", "store", "queue", "model-client", "tools"]),
     ("startup", &[]),
+    // The page is a user of the API like any other.
+    ("web-console", &[]),
     ("start-job", &["domain", "api", "store", "queue", "tools", "startup"]),
-    ("jobs", &["domain", "api", "store", "queue", "tools", "startup"]),
+    ("jobs", &["domain", "api", "store", "queue", "tools", "startup", "web-console"]),
     ("stream", &["domain", "api", "store", "startup"]),
     ("worker", &["domain", "store", "queue", "model-client", "tools", "engine", "startup"]),
     ("sweeper", &["domain", "store", "queue", "engine", "startup"]),
@@ -37,6 +39,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "stream",
             "worker",
             "sweeper",
+            "web-console",
         ],
     ),
     ("tests", EVERYTHING),
@@ -44,7 +47,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 const EVERYTHING: &[&str] = &["*"];
 
 /// What a package may not use of the world: why it is a package of its own. A name that ends in `-` is a prefix.
-const MAY_NOT_USE: [(&str, &[&str]); 9] = [
+const MAY_NOT_USE: [(&str, &[&str]); 10] = [
     // No clock, no network, no threads: the rules can be tried in microseconds.
     ("domain", &["tokio", "aws-", "reqwest", "axum", "hyper", "lambda_http", "lambda_runtime"]),
     ("api", &["tokio", "aws-", "reqwest", "lambda_runtime"]),
@@ -54,6 +57,8 @@ const MAY_NOT_USE: [(&str, &[&str]); 9] = [
     // Functions that only name tools link them, too: no client behind them.
     ("tools", &["aws-", "reqwest", "axum"]),
     ("engine", &["aws-", "reqwest", "axum"]),
+    // It hands out files: it has nothing to ask anybody.
+    ("web-console", &["tokio", "aws-", "reqwest", "lambda_http"]),
     ("jobs", &["reqwest"]),
     ("stream", &["reqwest", "aws-sdk-sqs"]),
 ];
