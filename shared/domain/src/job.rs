@@ -15,6 +15,7 @@ pub use self::{
     evolve::{Fact, IllegalTransition, evolve},
     spec::{
         Compaction, CompactionStrategy, CompactionThreshold, JobSpec, Metadata, ModelSettings, ToolChoice, ToolRef,
+        served_name,
     },
 };
 use crate::{
