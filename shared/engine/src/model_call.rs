@@ -41,15 +41,19 @@ pub(crate) enum ModelFailure {
 impl Asked<'_> {
     fn request(&self) -> ModelRequest {
         let settings = &self.spec.settings;
+        let tools = self.tools.specs();
         ModelRequest {
             model: settings.model.clone(),
-            messages: self.messages.clone(),
-            tools: self.tools.specs(),
-            // A forced choice holds for the first turn, or no turn could ever be the last (R180).
+            messages: noted(self.messages.clone(), self.tools.note()),
+            // A forced choice holds for the first turn, or no turn could ever be the last (R180). It cannot be kept while
+            // what it forces is missing.
             tool_choice: match &settings.tool_choice {
                 ToolChoice::Required | ToolChoice::Named(_) if self.lane.turn > 1 => ToolChoice::Auto,
+                ToolChoice::Required if tools.is_empty() => ToolChoice::Auto,
+                ToolChoice::Named(name) if !tools.iter().any(|tool| tool.name == *name) => ToolChoice::Auto,
                 choice => choice.clone(),
             },
+            tools,
             parallel_tool_calls: settings.parallel_tool_calls,
             temperature: settings.temperature,
             top_p: settings.top_p,
@@ -97,6 +101,15 @@ impl Engine {
         }
         Err(ModelError::Interrupted { source: None }.into())
     }
+}
+
+/// A note goes to the standing orders at the beginning: some models take those nowhere else.
+fn noted(mut messages: Vec<Message>, note: Option<String>) -> Vec<Message> {
+    if let Some(note) = note {
+        let orders = messages.iter().take_while(|message| matches!(message, Message::System { .. })).count();
+        messages.insert(orders, Message::system(note));
+    }
+    messages
 }
 
 /// Arguments as they are kept: what is too long for any tool (R184) is replaced by JSON that says so.

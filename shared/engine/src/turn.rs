@@ -170,7 +170,7 @@ impl Turn<'_> {
         held.job.head = record.head.clone();
         let Some(spec) = record.spec.clone() else { return Ok(Outcome::End(no_request(lane.turn))) };
         let begun = Instant::now();
-        let tools = JobTools::new(&self.engine.tools, &spec.tools);
+        let tools = JobTools::new(&self.engine.tools, &spec.tools).await;
         let turn_ends = begun + spec.limits.turn();
 
         let recorded = record.turns.get(&(lane.name.clone(), lane.turn)).and_then(|turn| turn.answer.clone());
