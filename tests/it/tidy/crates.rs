@@ -7,19 +7,20 @@ use toml::{Table, Value};
 use super::{directories, name, read, root};
 
 /// The packages of this repository that each package may use. What is not here may use nothing.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("api", &["domain"]),
     ("store", &["domain"]),
     ("queue", &["domain"]),
     ("model-client", &["domain"]),
     ("tools", &["domain"]),
+    ("remote-tools", &["domain", "tools"]),
     ("engine", &["domain", "store", "queue", "model-client", "tools"]),
     ("startup", &[]),
     ("start-job", &["domain", "api", "store", "queue", "tools", "startup"]),
     ("jobs", &["domain", "api", "store", "queue", "tools", "startup"]),
     ("stream", &["domain", "api", "store", "startup"]),
-    ("worker", &["domain", "store", "queue", "model-client", "tools", "engine", "startup"]),
+    ("worker", &["domain", "store", "queue", "model-client", "tools", "remote-tools", "engine", "startup"]),
     ("sweeper", &["domain", "store", "queue", "engine", "startup"]),
     (
         "local",
@@ -30,6 +31,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "queue",
             "model-client",
             "tools",
+            "remote-tools",
             "engine",
             "startup",
             "start-job",
@@ -44,7 +46,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 const EVERYTHING: &[&str] = &["*"];
 
 /// What a package may not use of the world: why it is a package of its own. A name that ends in `-` is a prefix.
-const MAY_NOT_USE: [(&str, &[&str]); 9] = [
+const MAY_NOT_USE: [(&str, &[&str]); 11] = [
     // No clock, no network, no threads: the rules can be tried in microseconds.
     ("domain", &["tokio", "aws-", "reqwest", "axum", "hyper", "lambda_http", "lambda_runtime"]),
     ("api", &["tokio", "aws-", "reqwest", "lambda_runtime"]),
@@ -52,9 +54,11 @@ const MAY_NOT_USE: [(&str, &[&str]); 9] = [
     ("queue", &["aws-sdk-dynamodb", "reqwest", "axum"]),
     ("model-client", &["aws-", "axum"]),
     // Functions that only name tools link them, too: no client behind them.
-    ("tools", &["aws-", "reqwest", "axum"]),
+    ("tools", &["aws-", "reqwest", "rmcp", "axum"]),
+    ("remote-tools", &["aws-sdk-dynamodb", "aws-sdk-sqs", "axum"]),
     ("engine", &["aws-", "reqwest", "axum"]),
-    ("jobs", &["reqwest"]),
+    ("start-job", &["reqwest", "rmcp"]),
+    ("jobs", &["reqwest", "rmcp"]),
     ("stream", &["reqwest", "aws-sdk-sqs"]),
 ];
 
