@@ -218,10 +218,10 @@ mod tests {
     async fn a_server_that_does_not_answer_in_ten_seconds_is_absent_and_the_others_are_not() {
         let mut registry = registry();
         let added = registry.add_served(&[mcp("silent", None), mcp("b", Some(&["orders"])), mcp("gone", None)]).await;
-        assert_eq!(added, ["orders"]);
+        assert_eq!(added, ["b__orders"], "those that are absent may have such a tool");
         assert_eq!(registry.absent(), ["silent", "gone"]);
         let outcome = registry.check("look", "{}", &added).err().unwrap();
         let told = outcome.for_model();
-        assert!(told.contains("available: orders. The tools of `silent`, `gone` are missing for now"), "{told}");
+        assert!(told.contains("available: b__orders. The tools of `silent`, `gone` are missing for now"), "{told}");
     }
 }
