@@ -8,6 +8,7 @@ mod events;
 mod many_events;
 mod people;
 mod reading;
+mod remote_tools;
 mod restart;
 mod simulation;
 mod starting;

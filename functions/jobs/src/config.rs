@@ -8,6 +8,7 @@ use domain::{lane::LeaseTimes, time::Timestamp};
 use queue::ContinuationQueue;
 use startup::env;
 use store::Store;
+use tools::{ToolRegistry, config::ToolsConfig};
 use web_console::{Console, Settings, SignIn};
 
 use crate::Desk;
@@ -27,6 +28,8 @@ pub struct Config {
     pub tokens: StreamTokens,
     /// The sites that may embed the console.
     pub embedders: Vec<String>,
+    /// The deployment's tools, by definition alone.
+    pub tools: ToolRegistry,
 }
 
 impl Config {
@@ -36,7 +39,12 @@ impl Config {
     /// When a variable is missing or wrong; the error names it.
     pub fn from_env() -> anyhow::Result<Self> {
         let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
+        let document = env::document("NIGHTSHIFT_TOOLS")?.unwrap_or_else(|| "{}".to_owned());
+        let config = ToolsConfig::parse_deployed(&document).context("NIGHTSHIFT_TOOLS cannot be used")?;
+        let mut tools = tools::builtin::builtin(Arc::new(now));
+        config.declare(&mut tools).context("NIGHTSHIFT_TOOLS cannot be used")?;
         Ok(Self {
+            tools,
             table: env::required("NIGHTSHIFT_TABLE")?,
             starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
             continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
@@ -51,7 +59,6 @@ impl Config {
     /// The clients of a function that is configured so.
     pub async fn desk(self) -> Desk {
         let aws = startup::aws::config().await;
-        let tools = tools::builtin::builtin(Arc::new(now));
         let console = Console::new(Settings {
             sign_in: SignIn::Bearer,
             stream_url: Some(self.stream_url.clone()),
@@ -62,7 +69,7 @@ impl Config {
             store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
             queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue),
             addresses: StreamAddresses::new(self.stream_url, self.tokens),
-            tools: tools.list().map(|tool| ToolView::new(tool.spec(), tool.is_enabled())).collect(),
+            tools: self.tools.list().map(|tool| ToolView::new(tool.spec(), tool.is_enabled())).collect(),
             console,
             now,
         }

@@ -8,6 +8,7 @@ use domain::{lane::LeaseTimes, sealed::SealingKey, time::Timestamp};
 use queue::{ContinuationQueue, bus::EventBus};
 use startup::env;
 use store::Store;
+use tools::{ToolRegistry, config::ToolsConfig};
 
 use crate::Starter;
 
@@ -34,6 +35,10 @@ pub struct Config {
     pub model: Option<String>,
     /// Jobs that a user may have at work.
     pub max_at_work: u32,
+    /// The deployment's tools, by definition alone.
+    pub tools: ToolRegistry,
+    /// The deployment's MCP servers.
+    pub mcp_servers: Vec<String>,
 }
 
 impl Config {
@@ -43,6 +48,10 @@ impl Config {
     /// When a variable is missing or wrong; the error names it.
     pub fn from_env() -> anyhow::Result<Self> {
         let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
+        let document = env::document("NIGHTSHIFT_TOOLS")?.unwrap_or_else(|| "{}".to_owned());
+        let config = ToolsConfig::parse_deployed(&document).context("NIGHTSHIFT_TOOLS cannot be used")?;
+        let mut tools = tools::builtin::builtin(Arc::new(now));
+        config.declare(&mut tools).context("NIGHTSHIFT_TOOLS cannot be used")?;
         Ok(Self {
             table: env::required("NIGHTSHIFT_TABLE")?,
             starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
@@ -55,22 +64,23 @@ impl Config {
                 .context("NIGHTSHIFT_SEALING_KEY cannot be used")?,
             model: env::optional("NIGHTSHIFT_MODEL")?,
             max_at_work: env::parsed("NIGHTSHIFT_MAX_JOBS_PER_USER", "a number from 1 on")?,
+            tools,
+            mcp_servers: config.mcp_servers.into_keys().collect(),
         })
     }
 
     /// The clients of a function that is configured so.
     pub async fn starter(self) -> Starter {
         let aws = startup::aws::config().await;
-        let tools = tools::builtin::builtin(Arc::new(now));
         Starter {
             store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
             queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue)
                 .with_requests(Some(self.requests_queue)),
             bus: Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus)),
             addresses: StreamAddresses::new(self.stream_url, self.tokens),
-            defaults: Defaults { model: self.model },
+            defaults: Defaults { model: self.model, mcp_servers: self.mcp_servers },
             sealing: Some(self.sealing),
-            tools: tools.list().map(|tool| tool.name().to_owned()).collect(),
+            tools: self.tools.list().map(|tool| tool.name().to_owned()).collect(),
             max_at_work: self.max_at_work,
             now,
         }

@@ -59,6 +59,9 @@ pub struct ServeArgs {
     #[arg(long, global = true, value_name = "N", env = "NIGHTSHIFT_MAX_JOBS_PER_USER", hide_short_help = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub max_jobs_per_user: Option<u32>,
+    /// The deployment's tools: a JSON document, or the path of a file that has one (README.md, Configuring tools).
+    #[arg(long = "tools-config", global = true, value_name = "FILE", env = "NIGHTSHIFT_TOOLS", hide_short_help = true)]
+    pub tools: Option<String>,
     /// The key to `model_url`. Hidden: a command line is no place for secrets.
     #[arg(long, global = true, env = "NIGHTSHIFT_MODEL_API_KEY", hide = true, hide_env_values = true)]
     pub model_api_key: Option<Key>,

@@ -2,6 +2,7 @@
 //! starts, and what the tests test.
 
 pub mod cli;
+mod configured_tools;
 mod data_dir;
 pub mod demo_model;
 pub mod emulator;

@@ -74,7 +74,11 @@ async fn carry_out(command: Command, args: &ServeArgs, out: &mut Terminal) -> an
         Command::Jobs(jobs) => terminal::jobs(&found(args).await?, &jobs, out).await,
         Command::Show(show) => terminal::show(&found(args).await?, &show, out).await,
         Command::Cancel(cancel) => terminal::cancel(&found(args).await?, &cancel, out).await,
-        Command::Tools(tools) => terminal::tools(&found(args).await?, &tools, out).await,
+        Command::Tools(tools) => match serve::find(args).await {
+            Some(url) => terminal::tools(&url, &tools, out).await,
+            // Nothing has to run for that.
+            None => terminal::list_tools(&serve::tools(args)?, &tools, out),
+        },
     }
 }
 

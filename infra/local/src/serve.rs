@@ -64,6 +64,7 @@ pub async fn start(args: &ServeArgs) -> anyhow::Result<System> {
         default_model,
         ..Options::new(url)
     };
+    crate::configured_tools::add(&mut options.tools, args.tools.as_deref())?;
     if let Some(most) = args.max_jobs_per_user {
         options.max_jobs_per_user = most;
     }
@@ -91,6 +92,17 @@ fn model(args: &ServeArgs) -> anyhow::Result<(Option<Url>, Option<Secret>)> {
 
 async fn is_free(port: u16) -> bool {
     tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).await.is_ok()
+}
+
+/// The tools that a system would have that were started so, as `GET /tools` lists them.
+///
+/// # Errors
+/// When they cannot be set up.
+pub fn tools(args: &ServeArgs) -> anyhow::Result<Vec<serde_json::Value>> {
+    let mut registry = crate::configured_tools::built_in();
+    crate::configured_tools::add(&mut registry, args.tools.as_deref())?;
+    let views = registry.list().map(|tool| api::job_view::ToolView::new(tool.spec(), tool.is_enabled()));
+    views.map(|view| Ok(serde_json::to_value(view)?)).collect()
 }
 
 impl System {

@@ -12,6 +12,7 @@ mod screen;
 mod sse;
 mod stream;
 mod text;
+mod tool_list;
 mod view;
 
 #[cfg(test)]
@@ -203,13 +204,21 @@ pub async fn tools(base: &Url, args: &ToolsArgs, out: &mut Terminal) -> anyhow::
         Err(error) => return unusable(&format!("{error:#}"), out),
     };
     match client.tools().await {
-        Ok(tools) if args.json => {
-            let text: String = tools.iter().map(|tool| text::json_line(&tool.to_string()) + "\n").collect();
-            ended(out.write(&text), ExitCode::SUCCESS)
-        }
-        Ok(tools) => ended(out.print(&listing::tools(&tools, out.look())), ExitCode::SUCCESS),
+        Ok(tools) => list_tools(&tools, args, out),
         Err(error) => complain(&error, out),
     }
+}
+
+/// Lists these tools.
+///
+/// # Errors
+/// When nothing can be written.
+pub fn list_tools(tools: &[Value], args: &ToolsArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
+    if args.json {
+        let text: String = tools.iter().map(|tool| text::json_line(&tool.to_string()) + "\n").collect();
+        return ended(out.write(&text), ExitCode::SUCCESS);
+    }
+    ended(out.print(&tool_list::tools(tools, out.look())), ExitCode::SUCCESS)
 }
 
 /// The body of `POST /jobs`.

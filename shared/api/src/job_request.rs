@@ -47,6 +47,8 @@ const KEY_CHARS: usize = 512;
 pub struct Defaults {
     /// The model.
     pub model: Option<String>,
+    /// The MCP servers that a job may name.
+    pub mcp_servers: Vec<String>,
 }
 
 /// A key that is not shown.
@@ -145,7 +147,7 @@ impl StartJobRequest {
         let messages = conversation::read(body.take("input"), findings);
         let instructions = body.text("instructions", findings).filter(|text| !text.is_empty());
         let model_api_key = model_api_key(&mut body, findings);
-        let tools = tools::read(body.array("tools", findings), is_tool, findings);
+        let tools = tools::read(body.array("tools", findings), defaults, is_tool, findings);
         let tool_choice = tools::read_choice(body.take("tool_choice"), tools.as_deref(), findings);
         let workflow = workflow(&mut body, findings);
         let settings = settings(&mut body, defaults, tool_choice, workflow.is_some(), findings);

@@ -15,7 +15,7 @@ pub use self::{
     evolve::{Fact, IllegalTransition, evolve},
     spec::{
         Compaction, CompactionStrategy, CompactionThreshold, JobSpec, Metadata, ModelSettings, ToolChoice, ToolRef,
-        WorkflowSpec,
+        WorkflowSpec, served_name,
     },
 };
 use crate::{

@@ -100,6 +100,15 @@ impl Engine {
     }
 }
 
+/// A note goes to the standing orders at the beginning: some models take those nowhere else.
+pub(crate) fn noted(mut messages: Vec<Message>, note: Option<String>) -> Vec<Message> {
+    if let Some(note) = note {
+        let orders = messages.iter().take_while(|message| matches!(message, Message::System { .. })).count();
+        messages.insert(orders, Message::system(note));
+    }
+    messages
+}
+
 /// Arguments as they are kept: what is too long for any tool (R184) is replaced by JSON that says so.
 fn kept(arguments: String) -> String {
     if arguments.len() <= ARGUMENTS_BYTES {

@@ -17,6 +17,7 @@ use domain::{
     time::Timestamp,
     tool_call::{Progress, Recovery, ToolCall, ToolCallError, ToolErrorPhase, ToolOutcome, ToolSpec, recovery},
     turn::repetitions,
+    workflow::Tools,
 };
 use futures_util::future::try_join_all;
 use serde_json::Value;
@@ -40,7 +41,10 @@ pub(crate) struct JobTools {
 }
 
 impl JobTools {
-    pub(crate) fn new(registered: &ToolRegistry, wanted: &[ToolRef]) -> Self {
+    /// Asks the servers that the job names for their tools. One that does not answer is left out: the turn goes on
+    /// without its tools and the model is told ([`Self::note`]), since a server that is down for an hour is no reason to
+    /// hold up a job that may not need it.
+    pub(crate) async fn new(registered: &ToolRegistry, wanted: &[ToolRef]) -> Self {
         let mut registry = registered.clone();
         let mut clients = BTreeSet::new();
         for tool in wanted {
@@ -53,13 +57,31 @@ impl JobTools {
                 }
             }
         }
-        Self { registry, allowed: wanted.iter().map(|tool| tool.name().to_owned()).collect(), clients }
+        let is_server = |tool: &&ToolRef| matches!(tool, ToolRef::Mcp { .. });
+        let mut allowed: Vec<String> =
+            wanted.iter().filter(|tool| !is_server(tool)).map(|tool| tool.name().to_owned()).collect();
+        allowed.extend(registry.add_served(wanted).await);
+        Self { registry, allowed, clients }
+    }
+
+    /// What the model has to know of tools that are missing, if any are.
+    pub(crate) fn note(&self) -> Option<String> {
+        let absent = self.registry.absent();
+        (!absent.is_empty()).then(|| {
+            format!(
+                "Some tools are missing for now, because their servers do not answer: those of {}. Do without them, or \
+                 say what could not be done.",
+                absent.join(", ")
+            )
+        })
     }
 
     /// Those of them that a workflow's node may use: these, or all.
-    pub(crate) fn only(mut self, names: &[String]) -> Self {
-        self.allowed = names.to_vec();
-        self
+    pub(crate) fn only(self, tools: &Tools) -> Self {
+        match tools {
+            Tools::All => self,
+            Tools::Named(names) => Self { allowed: names.clone(), ..self },
+        }
     }
 
     /// Their definitions, in the order in which the job names them.

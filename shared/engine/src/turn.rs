@@ -13,6 +13,7 @@ use domain::{
     lane::{Lane, Phase},
     limits::{CALL_LIMIT_TEXT, TOOL_LIMIT_TEXT},
     time::Timestamp,
+    tool_call::ToolSpec,
     turn::{self, totals},
 };
 use queue::{Line, Ticket};
@@ -27,7 +28,7 @@ use crate::{
     ask::Asking,
     emit::{self, Emitter},
     keeper::{Keeper, Stop},
-    model_call::{Asked, ModelFailure},
+    model_call::{Asked, ModelFailure, noted},
     tool_calls::{Calling, Calls, JobTools},
     upkeep::{deadline_passed, failed},
 };
@@ -185,7 +186,7 @@ impl Turn<'_> {
             return Box::pin(self.work_on_node(held, emitter, record, &spec, flow)).await;
         }
         let begun = Instant::now();
-        let tools = JobTools::new(&self.engine.tools, &spec.tools);
+        let tools = JobTools::new(&self.engine.tools, &spec.tools).await;
         let turn_ends = begun + spec.limits.turn();
 
         let recorded = record.turns.get(&(lane.name.clone(), lane.turn)).and_then(|turn| turn.answer.clone());
@@ -198,14 +199,17 @@ impl Turn<'_> {
                 let asked = Asked {
                     job: &record.head.id,
                     spec: &spec,
-                    settings: settings(&spec, lane.turn),
-                    messages: conversation(
-                        &spec.messages,
-                        &record.turns,
-                        &record.inbox,
-                        &lane.name,
-                        lane.turn,
-                        record.head.inbox,
+                    settings: settings(&spec, lane.turn, &tools.specs()),
+                    messages: noted(
+                        conversation(
+                            &spec.messages,
+                            &record.turns,
+                            &record.inbox,
+                            &lane.name,
+                            lane.turn,
+                            record.head.inbox,
+                        ),
+                        tools.note(),
                     ),
                     lane: &lane,
                     inbox: record.head.inbox,
@@ -312,10 +316,12 @@ impl Turn<'_> {
 }
 
 /// How the model is asked in this turn: a forced choice of a tool holds for the first turn, or no turn could ever be the
-/// last (R180).
-fn settings(spec: &JobSpec, turn: u32) -> ModelSettings {
+/// last (R180). It cannot be kept while what it forces is missing.
+fn settings(spec: &JobSpec, turn: u32, tools: &[ToolSpec]) -> ModelSettings {
     let tool_choice = match &spec.settings.tool_choice {
         ToolChoice::Required | ToolChoice::Named(_) if turn > 1 => ToolChoice::Auto,
+        ToolChoice::Required if tools.is_empty() => ToolChoice::Auto,
+        ToolChoice::Named(name) if !tools.iter().any(|tool| tool.name == *name) => ToolChoice::Auto,
         choice => choice.clone(),
     };
     ModelSettings { tool_choice, ..spec.settings.clone() }

@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     ask::Asking,
     emit::Emitter,
-    model_call::Asked,
+    model_call::{Asked, noted},
     questions::{Draft, Question},
     tool_calls::{Calling, Calls, JobTools},
     turn::{Broken, Outcome, TO_COMMIT, Turn},
@@ -238,7 +238,9 @@ impl Turn<'_> {
                 Ok(Called::Result(answered(answer.text, chosen, 0)))
             }
             Call::Tool { name, .. } => {
-                if let Err(outcome) = self.calls_of(held, emitter, node, &answer, std::slice::from_ref(name)).await? {
+                if let Err(outcome) =
+                    self.calls_of(held, emitter, node, &answer, &Tools::Named(vec![name.clone()])).await?
+                {
                     return Ok(Called::Turn(outcome));
                 }
                 let outcome = node.calls.get(&0).and_then(ToolCall::outcome);
@@ -260,8 +262,7 @@ impl Turn<'_> {
                         node.error(NodeErrorCode::ToolLimit, CALL_LIMIT_TEXT),
                     )));
                 }
-                let names = names_of(node.spec, tools);
-                if let Err(outcome) = self.calls_of(held, emitter, node, &answer, &names).await? {
+                if let Err(outcome) = self.calls_of(held, emitter, node, &answer, tools).await? {
                     return Ok(Called::Turn(outcome));
                 }
                 emitter
@@ -289,7 +290,7 @@ impl Turn<'_> {
         if let Some(instead) = self.check_budget(held, emitter, &node.record, node.spec).await? {
             return Ok(Some(Called::Turn(instead)));
         }
-        let (settings, messages, tools) = self.request_of(node, &work.call);
+        let (settings, messages, tools) = self.request_of(node, &work.call).await;
         let job = node.record.head.id.clone();
         let lane = node.lane.clone();
         let asked =
@@ -339,7 +340,7 @@ impl Turn<'_> {
         }
     }
 
-    fn request_of(&self, node: &Node<'_>, call: &Call) -> (ModelSettings, Vec<Message>, Vec<ToolSpec>) {
+    async fn request_of(&self, node: &Node<'_>, call: &Call) -> (ModelSettings, Vec<Message>, Vec<ToolSpec>) {
         let of_job =
             ModelSettings { tool_choice: ToolChoice::Auto, response_format: None, ..node.spec.settings.clone() };
         match call {
@@ -348,15 +349,14 @@ impl Turn<'_> {
                 let record = &node.record;
                 let (lane, turn) = (&node.lane.name, node.lane.turn);
                 let told = conversation(&messages, &record.turns, &record.inbox, lane, turn, record.head.inbox);
-                let names = names_of(node.spec, tools);
-                let specs = JobTools::new(&self.engine.tools, &node.spec.tools).only(&names).specs();
+                let tools = JobTools::new(&self.engine.tools, &node.spec.tools).await.only(tools);
                 let settings = ModelSettings {
                     model: model.clone(),
                     temperature: temperature.or(of_job.temperature),
                     max_output_tokens: max_tokens.or(of_job.max_output_tokens),
                     ..of_job
                 };
-                (settings, told, specs)
+                (settings, noted(told, tools.note()), tools.specs())
             }
             Call::Choose { model, messages, attachments, tool, description, schema } => {
                 let spec =
@@ -384,9 +384,9 @@ impl Turn<'_> {
         emitter: &Emitter,
         node: &mut Node<'_>,
         answer: &Answer,
-        names: &[String],
+        tools: &Tools,
     ) -> Result<Result<(), Outcome>, Broken> {
-        let tools = JobTools::new(&self.engine.tools, &node.spec.tools).only(names);
+        let tools = JobTools::new(&self.engine.tools, &node.spec.tools).await.only(tools);
         if node.lane.phase == Phase::Model && self.short_of_time(&tools, answer) {
             return self.give_back(held, Duration::ZERO, false).await.map(Err);
         }
@@ -515,13 +515,6 @@ fn news_of(lane: &Lane) -> domain::event::NodeNews {
         error: None,
         route: None,
         note: None,
-    }
-}
-
-fn names_of(spec: &JobSpec, tools: &Tools) -> Vec<String> {
-    match tools {
-        Tools::All => spec.tools.iter().map(|tool| tool.name().to_owned()).collect(),
-        Tools::Named(names) => names.clone(),
     }
 }
 

@@ -40,6 +40,29 @@ pub fn optional(name: &'static str) -> Result<Option<String>, EnvError> {
     present(name, std::env::var(name))
 }
 
+/// The text of a JSON document: the variable's value where that begins with `{`, otherwise the text of the file that it
+/// names.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn document(name: &'static str) -> Result<Option<String>, EnvError> {
+    optional(name)?.map(|text| read_document(name, text)).transpose()
+}
+
+fn read_document(name: &'static str, text: String) -> Result<String, EnvError> {
+    if text.trim_start().starts_with('{') {
+        return Ok(text);
+    }
+    let rule = "a JSON object, or the path of a file that has one and can be read";
+    std::fs::read_to_string(text.trim()).map_err(|_| EnvError::Invalid { name, rule: rule.to_owned() })
+}
+
+/// The value of a variable whose name the configuration gives; `None` where it is not set, empty, or not Unicode.
+pub fn named(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    std::env::var(name).ok().filter(|text| !text.trim().is_empty())
+}
+
 /// The required variable's value as a `T`; `rule` completes "it must be …" where it is none.
 ///
 /// # Errors
@@ -86,6 +109,19 @@ mod tests {
     fn empty_is_as_good_as_not_set() {
         assert_eq!(present("X", Ok(" ".into())), Ok(None));
         assert_eq!(present("X", Ok("a".into())), Ok(Some("a".into())));
+    }
+
+    #[test]
+    fn a_document_stands_in_the_variable_or_in_the_file_that_it_names() {
+        assert_eq!(read_document("X", " {\"a\": 1}".into()), Ok(" {\"a\": 1}".into()));
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(read_document("X", path.into()).unwrap().contains("startup"));
+        assert_eq!(
+            read_document("X", "/nowhere/tools.json".into()).unwrap_err().to_string(),
+            "the environment variable X is invalid: it must be a JSON object, or the path of a file that has one and can \
+             be read"
+        );
+        assert_eq!(named("NIGHTSHIFT_TEST_THAT_NOBODY_SETS"), None);
     }
 
     #[test]

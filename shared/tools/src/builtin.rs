@@ -1,7 +1,10 @@
-//! The tools that every deployment has. Each is a file of its own; none needs a secret or a network.
+//! The tools that every deployment has. Each is a file of its own. Those of [`builtin`] need neither a secret nor a
+//! network; of [`http_get`] and [`web_search`] this is the definition, and `remote-tools` has the code.
 
 mod calculate;
 mod get_current_time;
+pub mod http_get;
+pub mod web_search;
 
 use std::sync::Arc;
 

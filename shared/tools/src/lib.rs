@@ -8,37 +8,12 @@
 //!
 //! # Adding a tool
 //!
-//! One file and one line (R103). The file, `builtin/<tool>.rs`, holds a struct for the arguments and an implementation
-//! of [`TypedTool`]; the line goes into [`builtin`](builtin::builtin). A tool whose schema is only known at run time (an
-//! MCP server's, a caller's) implements [`Tool`] itself.
+//! One file and one line (R103): `README.md` beside this package's manifest is a page about it, with a whole tool. A tool
+//! whose schema is only known at run time (an MCP server's, a caller's) implements [`Tool`] itself.
 //!
-//! ```
-//! use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
-//!
-//! #[derive(serde::Deserialize, schemars::JsonSchema)]
-//! #[schemars(crate = "schemars")]
-//! struct Greeting {
-//!     /// Who is greeted.
-//!     name: String,
-//! }
-//!
-//! struct Greet;
-//!
-//! #[async_trait::async_trait]
-//! impl TypedTool for Greet {
-//!     type Arguments = Greeting;
-//!     const NAME: &'static str = "greet";
-//!     const DESCRIPTION: &'static str = "Greets somebody by name.";
-//!
-//!     async fn call(&self, greeting: Greeting, _: &ToolContext) -> Result<ToolReply, ToolError> {
-//!         Ok(ToolReply::text(format!("Hello, {}!", greeting.name)))
-//!     }
-//! }
-//!
-//! let mut registry = ToolRegistry::new();
-//! registry.register(Greet)?;
-//! # Ok::<(), tools::RegisterError>(())
-//! ```
+//! Tools that reach out (`http_get`, `web_search`, a deployment's own addresses and functions, MCP servers) are known here
+//! by name and schema alone ([`config`], [`Declared`]); `remote-tools` has the code behind them. So a function that only
+//! checks which tools a job names links no HTTP client.
 //!
 //! Secrets that a tool needs are handed to it when it is constructed, from the deployment's configuration (R145); the
 //! context of a call carries none.
@@ -47,11 +22,14 @@ mod arguments;
 pub mod builtin;
 mod call;
 mod client;
+pub mod config;
 mod context;
+mod declared;
 mod error;
 pub mod fingerprint;
 pub mod limits;
 mod registry;
+mod server;
 mod typed;
 
 use std::time::Duration;
@@ -69,8 +47,10 @@ pub use self::{
     call::{CheckedCall, Ending, Execution},
     client::ClientTool,
     context::ToolContext,
+    declared::Declared,
     error::{Sent, Source, ToolError},
     registry::{RegisterError, RegisteredTool, ToolRegistry},
+    server::ToolServer,
     typed::TypedTool,
 };
 
@@ -147,3 +127,8 @@ impl ToolReply {
         self.0
     }
 }
+
+/// The page about writing a tool is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -13,6 +13,7 @@ use crate::{
     call::{CheckedCall, Ending, Execution},
     fingerprint::fingerprint,
     limits,
+    server::Servers,
 };
 
 /// The tools that exist. Cheap to clone; a clone that registers more tools leaves the original as it was, which is how a
@@ -20,6 +21,9 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct ToolRegistry {
     tools: Arc<BTreeMap<String, RegisteredTool>>,
+    pub(crate) servers: Servers,
+    /// Servers that did not answer when a job's copy was made.
+    pub(crate) absent: Vec<String>,
 }
 
 impl ToolRegistry {
@@ -128,10 +132,16 @@ impl ToolRegistry {
             .filter(|tool| tool.enabled && allowed.contains(&tool.spec.name))
             .map(RegisteredTool::name)
             .collect();
-        if available.is_empty() {
-            format!("Tool `{name}` does not exist, and this job has no tools")
+        let missing = if self.absent.is_empty() {
+            String::new()
         } else {
-            format!("Tool `{name}` does not exist; available: {}", available.join(", "))
+            let servers: Vec<String> = self.absent.iter().map(|server| format!("`{server}`")).collect();
+            format!(". The tools of {} are missing for now: the server does not answer", servers.join(", "))
+        };
+        if available.is_empty() {
+            format!("Tool `{name}` does not exist, and this job has no tools{missing}")
+        } else {
+            format!("Tool `{name}` does not exist; available: {}{missing}", available.join(", "))
         }
     }
 }

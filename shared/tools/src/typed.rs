@@ -48,11 +48,7 @@ pub trait TypedTool: Send + Sync {
 #[async_trait]
 impl<T: TypedTool> Tool for T {
     fn spec(&self) -> ToolSpec {
-        ToolSpec {
-            name: T::NAME.to_owned(),
-            description: T::DESCRIPTION.to_owned(),
-            parameters: schema_of::<T::Arguments>(),
-        }
+        spec::<T::Arguments>(T::NAME, T::DESCRIPTION)
     }
 
     fn replay(&self) -> Replay {
@@ -73,6 +69,11 @@ impl<T: TypedTool> Tool for T {
             .map_err(|error| ToolError::InvalidArguments(format!("Invalid arguments: {error}.")))?;
         TypedTool::call(self, arguments, context).await
     }
+}
+
+/// The definition of a tool with arguments of this type.
+pub(crate) fn spec<A: JsonSchema>(name: &str, description: &str) -> ToolSpec {
+    ToolSpec { name: name.to_owned(), description: description.to_owned(), parameters: schema_of::<A>() }
 }
 
 /// The schema as models take it: nothing to resolve, no dialect, no Rust names.

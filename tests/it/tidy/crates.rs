@@ -14,6 +14,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("queue", &["domain"]),
     ("model-client", &["domain"]),
     ("tools", &["domain"]),
+    ("remote-tools", &["domain", "tools"]),
     ("engine", &["domain", "store", "queue", "model-client", "tools"]),
     ("startup", &[]),
     // The page is a user of the API like any other.
@@ -21,7 +22,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("start-job", &["domain", "api", "store", "queue", "tools", "startup"]),
     ("jobs", &["domain", "api", "store", "queue", "tools", "startup", "web-console"]),
     ("stream", &["domain", "api", "store", "startup"]),
-    ("worker", &["domain", "store", "queue", "model-client", "tools", "engine", "startup"]),
+    ("worker", &["domain", "store", "queue", "model-client", "tools", "remote-tools", "engine", "startup"]),
     ("sweeper", &["domain", "store", "queue", "engine", "startup"]),
     (
         "local",
@@ -32,6 +33,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "queue",
             "model-client",
             "tools",
+            "remote-tools",
             "engine",
             "startup",
             "start-job",
@@ -47,7 +49,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 const EVERYTHING: &[&str] = &["*"];
 
 /// What a package may not use of the world: why it is a package of its own. A name that ends in `-` is a prefix.
-const MAY_NOT_USE: [(&str, &[&str]); 10] = [
+const MAY_NOT_USE: [(&str, &[&str]); 12] = [
     // No clock, no network, no threads: the rules can be tried in microseconds.
     ("domain", &["tokio", "aws-", "reqwest", "axum", "hyper", "lambda_http", "lambda_runtime"]),
     ("api", &["tokio", "aws-", "reqwest", "lambda_runtime"]),
@@ -55,11 +57,13 @@ const MAY_NOT_USE: [(&str, &[&str]); 10] = [
     ("queue", &["aws-sdk-dynamodb", "reqwest", "axum"]),
     ("model-client", &["aws-", "axum"]),
     // Functions that only name tools link them, too: no client behind them.
-    ("tools", &["aws-", "reqwest", "axum"]),
+    ("tools", &["aws-", "reqwest", "rmcp", "axum"]),
+    ("remote-tools", &["aws-sdk-dynamodb", "aws-sdk-sqs", "axum"]),
     ("engine", &["aws-", "reqwest", "axum"]),
     // It hands out files: it has nothing to ask anybody.
     ("web-console", &["tokio", "aws-", "reqwest", "lambda_http"]),
-    ("jobs", &["reqwest"]),
+    ("start-job", &["reqwest", "rmcp"]),
+    ("jobs", &["reqwest", "rmcp"]),
     ("stream", &["reqwest", "aws-sdk-sqs"]),
 ];
 

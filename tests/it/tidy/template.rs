@@ -140,7 +140,7 @@ fn a_worker_has_time_for_the_longest_turn_that_may_be_asked_for() {
     let timeout = number(&functions()["worker"]["Timeout"]);
     let asked = |seconds: u64| {
         let body = json!({"input": "Hello", "model": "m", "limits": {"turn_seconds": seconds}}).to_string();
-        StartJobRequest::parse(body.as_bytes(), &Defaults { model: None }, &|_| false)
+        StartJobRequest::parse(body.as_bytes(), &Defaults::default(), &|_| false)
     };
     assert!(asked(1).is_ok());
     assert!(

@@ -1,4 +1,4 @@
-//! Jobs and tools as tables and pages.
+//! Jobs as tables and pages.
 
 use serde_json::Value;
 
@@ -163,34 +163,6 @@ pub(super) fn job(job: &Job, now: jiff::Timestamp, answer_at: &str, look: Look) 
     page
 }
 
-/// The tools as a list.
-pub(super) fn tools(tools: &[Value], look: Look) -> Vec<Line> {
-    if tools.is_empty() {
-        return vec![Line::of(Style::Dim, "no tools are registered")];
-    }
-    let columns = columns(look);
-    let name = |tool: &Value| text::one_line(tool_name(tool).unwrap_or("?"));
-    let widest = tools.iter().map(|tool| text::width(&name(tool))).max().unwrap_or(0).min(40);
-    let described = |tool: &Value| {
-        let description = tool["description"].as_str().or(tool["function"]["description"].as_str());
-        text::one_line(description.unwrap_or_default())
-    };
-    let mut list = Vec::new();
-    for tool in tools {
-        let name = name(tool);
-        let room = " ".repeat(widest.saturating_sub(text::width(&name)));
-        let mut head = Line::of(Style::Bold, &name).with(Style::Plain, room + "  ");
-        if tool["enabled"] == false {
-            head = head.with(Style::Yellow, "(off) ");
-        }
-        let left = columns.saturating_sub(widest + 2).max(20);
-        let mut pieces = text::wrap(&described(tool), left).into_iter();
-        list.push(head.with(Style::Plain, pieces.next().unwrap_or_default()));
-        list.extend(pieces.map(|piece| Line::of(Style::Plain, " ".repeat(widest + 2) + &piece)));
-    }
-    list
-}
-
 /// A tool's name, in whichever form it is listed.
 pub(super) fn tool_name(tool: &Value) -> Option<&str> {
     tool.as_str().or(tool["name"].as_str()).or(tool["function"]["name"].as_str())
@@ -208,7 +180,7 @@ fn wrapped(line: &str, look: Look) -> impl Iterator<Item = String> {
     .into_iter()
 }
 
-fn columns(look: Look) -> usize {
+pub(super) fn columns(look: Look) -> usize {
     match look {
         Look::Plain => PLAIN_COLUMNS,
         Look::Live { columns, .. } => columns - 1,

@@ -12,7 +12,11 @@ fn is_tool(name: &str) -> bool {
 }
 
 fn parse_bytes(body: &[u8]) -> Result<StartJobRequest, ApiError> {
-    StartJobRequest::parse(body, &Defaults { model: Some("default-model".into()) }, &is_tool)
+    StartJobRequest::parse(
+        body,
+        &Defaults { model: Some("default-model".into()), mcp_servers: vec!["wiki".into(), "shop".into()] },
+        &is_tool,
+    )
 }
 
 fn parse(body: &Value) -> Result<StartJobRequest, ApiError> {
@@ -124,12 +128,34 @@ fn every_supported_member_arrives() {
     assert_eq!((request.retention_seconds, request.has_instructions), (3600, true));
 }
 
+#[test]
+fn a_job_names_mcp_servers_and_perhaps_some_of_their_tools() {
+    let body = json!({"input": "Hello", "tools": [
+        {"type": "mcp", "server": "wiki"}, {"type": "mcp", "server": "shop", "tools": ["orders"]}],
+        "tool_choice": {"type": "function", "function": {"name": "shop__orders"}}});
+    let request = parse(&body).unwrap();
+    assert_eq!(
+        request.spec.tools,
+        [
+            ToolRef::Mcp { server: "wiki".into(), tools: None },
+            ToolRef::Mcp { server: "shop".into(), tools: Some(vec!["orders".into()]) },
+        ]
+    );
+    let twice =
+        json!({"input": "Hello", "tools": [{"type": "mcp", "server": "wiki"}, {"type": "mcp", "server": "wiki"}]});
+    let error = format!("{:?}", parse(&twice).unwrap_err());
+    assert!(error.contains("The MCP server `wiki` is named twice; name it once."), "{error}");
+}
+
 /// A body beside `input` (unless it has one), and everything that is to be found in it.
 fn bad_bodies() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
     let no = " is not supported by this release; leave it out.";
     let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
     let unsupported = |name: &'static str| (name, leak(format!("`{name}`{no}")));
     let range = |name: &'static str, range: &str| (name, leak(format!("`{name}` must be {range}.")));
+    let names_rule = |n: usize| {
+        leak(format!("`tools[{n}].tools` must have 1 to 128 names; leave it out for all of the server's tools."))
+    };
     let dangling =
         "The call `c1` has no answer. Put a `tool` message with its result behind it, or leave the call out.";
     let assistant = |id: &str| json!({"role": "assistant", "tool_calls": [{"id": id, "function": {"name": "look", "arguments": "{}"}}]});
@@ -280,7 +306,8 @@ fn bad_bodies() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
                 ("tools[1]", "`tools[1]` is not the name of a tool: it has 1 to 64 letters, digits, `_` and `-`."),
                 (
                     "tools[2]",
-                    "`tools[2]` must be the name of a registered tool, or an object that defines one of your own, not a number.",
+                    "`tools[2]` must be the name of a registered tool, or an object that defines one of your own or names an MCP \
+                     server, not a number.",
                 ),
                 ("tools[4]", "The tool `look` is named twice; name it once."),
             ],
@@ -293,7 +320,8 @@ fn bad_bodies() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
                 {"type": "function", "function": {"name": "x y"}, "execution": "server"},
                 {"type": "function", "function": {"name": "z", "parameters": {"type": "array"}, "code": ""}},
                 {"type": "web_search"},
-                {"type": "mcp", "server": "s"}]}),
+                {"type": "mcp", "server": "s"}, {"type": "mcp"}, {"type": "mcp", "server": "wiki", "tools": []},
+                {"type": "mcp", "server": "wiki", "tools": ["a", 1]}, {"type": "mcp", "server": "shop", "url": "x"}]}),
             vec![
                 ("tools[0].function", "`tools[0].function` is required: an object with `name`."),
                 ("tools[1].function.name", "`tools[1].function.name` is required."),
@@ -317,8 +345,12 @@ fn bad_bodies() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
                     "tools[4].function.parameters",
                     "`tools[4].function.parameters` must be a JSON schema of type `object`.",
                 ),
-                ("tools[5].type", "`tools[5].type` must be `function`."),
-                ("tools[6]", leak(format!("A tool of type `mcp`{no}"))),
+                ("tools[5].type", "`tools[5].type` must be `function` or `mcp`."),
+                ("tools[6].server", "This deployment has no MCP server `s`; it has `wiki`, `shop`."),
+                ("tools[7].server", "`tools[7].server` is required: the name of an MCP server."),
+                ("tools[8].tools", names_rule(8)),
+                ("tools[9].tools", names_rule(9)),
+                ("tools[10].url", "There is no member `tools[10].url`. Remove it, or correct its spelling."),
             ],
         ),
         (json!({"tool_choice": "any"}), vec![("tool_choice", choice)]),

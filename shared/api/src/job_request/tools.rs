@@ -8,7 +8,7 @@ use domain::{
 };
 use serde_json::{Value, json};
 
-use super::{names, unsupported};
+use super::{Defaults, names};
 use crate::members::{Findings, Members};
 
 /// More tools than this no provider takes.
@@ -21,6 +21,7 @@ pub(super) fn is_name(name: &str) -> bool {
 /// The tools, or `None` where one of them could not be read.
 pub(super) fn read(
     items: Option<Vec<Value>>,
+    defaults: &Defaults,
     is_tool: &dyn Fn(&str) -> bool,
     findings: &mut Findings,
 ) -> Option<Vec<ToolRef>> {
@@ -34,28 +35,32 @@ pub(super) fn read(
     let mut tools = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         let path = format!("tools[{index}]");
-        let Some(tool) = read_one(item, &path, is_tool, findings) else { continue };
-        if !seen.insert(tool.name().to_owned()) {
-            findings.add(path, format!("The tool `{}` is named twice; name it once.", tool.name()));
+        let Some(tool) = read_one(item, &path, defaults, is_tool, findings) else { continue };
+        let what = if matches!(tool, ToolRef::Mcp { .. }) { "MCP server" } else { "tool" };
+        if !seen.insert((what, tool.name().to_owned())) {
+            findings.add(path, format!("The {what} `{}` is named twice; name it once.", tool.name()));
         }
         tools.push(tool);
     }
     (findings.len() == before).then_some(tools)
 }
 
-fn read_one(item: Value, path: &str, is_tool: &dyn Fn(&str) -> bool, findings: &mut Findings) -> Option<ToolRef> {
+fn read_one(
+    item: Value,
+    path: &str,
+    defaults: &Defaults,
+    is_tool: &dyn Fn(&str) -> bool,
+    findings: &mut Findings,
+) -> Option<ToolRef> {
     match item {
         Value::String(name) => registered(name, path, is_tool, findings),
         Value::Object(_) => {
             let mut members = Members::of(item, path, findings)?;
             match members.take("type") {
                 Some(Value::String(kind)) if kind == "function" => client(members, path, is_tool, findings),
-                Some(Value::String(kind)) if kind == "mcp" && unsupported::is_unsupported("tools.mcp") => {
-                    findings.add(path, unsupported::message("A tool of type `mcp`"));
-                    None
-                }
+                Some(Value::String(kind)) if kind == "mcp" => served(members, path, defaults, findings),
                 _ => {
-                    findings.add(format!("{path}.type"), format!("`{path}.type` must be `function`."));
+                    findings.add(format!("{path}.type"), format!("`{path}.type` must be `function` or `mcp`."));
                     None
                 }
             }
@@ -63,7 +68,7 @@ fn read_one(item: Value, path: &str, is_tool: &dyn Fn(&str) -> bool, findings: &
         other => {
             findings.wrong_type(
                 path,
-                "the name of a registered tool, or an object that defines one of your own",
+                "the name of a registered tool, or an object that defines one of your own or names an MCP server",
                 &other,
             );
             None
@@ -143,6 +148,38 @@ fn client(
     Some(ToolRef::Client { spec: ToolSpec { name: name?, description, parameters }, waits })
 }
 
+/// Those of an MCP server.
+fn served(mut members: Members, path: &str, defaults: &Defaults, findings: &mut Findings) -> Option<ToolRef> {
+    let before = findings.len();
+    let server_path = format!("{path}.server");
+    let server = members.text("server", findings);
+    match &server {
+        None if findings.len() == before => {
+            findings.add(server_path, format!("`{path}.server` is required: the name of an MCP server."));
+        }
+        Some(server) if !defaults.mcp_servers.contains(server) => {
+            let there: Vec<String> = defaults.mcp_servers.iter().map(|server| format!("`{server}`")).collect();
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            let server: String = server.chars().take(64).collect();
+            findings.add(server_path, format!("This deployment has no MCP server `{server}`; it has {there}."));
+        }
+        _ => {}
+    }
+    let named = members.array("tools", findings).map(|items| {
+        let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+        let names: Option<Vec<String>> = texts.collect();
+        names.filter(|names| (1..=MOST_TOOLS).contains(&names.len()))
+    });
+    if named == Some(None) {
+        let path = format!("{path}.tools");
+        let message =
+            format!("`{path}` must have 1 to {MOST_TOOLS} names; leave it out for all of the server's tools.");
+        findings.add(path, message);
+    }
+    members.finish(findings);
+    (findings.len() == before).then_some(ToolRef::Mcp { server: server?, tools: named.flatten() })
+}
+
 fn name_rule(path: &str) -> String {
     format!("`{path}` is not the name of a tool: it has 1 to 64 letters, digits, `_` and `-`.")
 }
@@ -175,12 +212,18 @@ pub(super) fn read_choice(choice: Option<Value>, tools: Option<&[ToolRef]>, find
         );
         return ToolChoice::Auto;
     };
-    if let Some(tools) = tools.filter(|tools| !tools.iter().any(|tool| tool.name() == name)) {
+    if let Some(tools) = tools.filter(|tools| !tools.iter().any(|tool| may_be(tool, &name))) {
         let name: String = name.chars().take(64).collect();
         findings
             .add(path, format!("`tool_choice` names `{name}`, which is not among the job's tools: {}.", names(tools)));
     }
     ToolChoice::Named(name)
+}
+
+/// Whether a choice may mean this. What a server's tools are called is known when they are listed.
+fn may_be(tool: &ToolRef, name: &str) -> bool {
+    let is_prefixed = |server: &str| name.strip_prefix(server).is_some_and(|rest| rest.starts_with("__"));
+    tool.may_name(name) || matches!(tool, ToolRef::Mcp { server, .. } if is_prefixed(server))
 }
 
 /// The name in OpenAI's two forms: of chat completions, and of responses.

@@ -1,8 +1,8 @@
 //! The part of the contract that this release does not have. Deleting a line turns the member on; what is to be done
 //! with it then is the reader's business.
 
-/// Members that are named to callers as not supported, by path. `tools.mcp` stands for tools of that type.
-const UNSUPPORTED: &[&str] = &["tools.mcp", "compaction"];
+/// Members that are named to callers as not supported, by path.
+const UNSUPPORTED: &[&str] = &["compaction"];
 
 pub(crate) fn is_unsupported(path: &str) -> bool {
     UNSUPPORTED.contains(&path)

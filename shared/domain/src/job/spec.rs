@@ -75,15 +75,46 @@ pub enum ToolRef {
         #[serde(default)]
         waits: bool,
     },
+    /// Those of an MCP server that the deployment has configured.
+    Mcp {
+        /// The server's name in the deployment.
+        server: String,
+        /// Which of its tools, by the server's names for them; `None`: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tools: Option<Vec<String>>,
+    },
 }
 
 impl ToolRef {
-    /// The name the model calls it by.
+    /// The name the model calls it by; of a server's tools, the server's name.
     pub fn name(&self) -> &str {
         match self {
             Self::Registered { name } => name,
             Self::Client { spec, .. } => &spec.name,
+            Self::Mcp { server, .. } => server,
         }
+    }
+
+    /// Whether the model may know a tool of this name from it. Of a server that is asked for all of its tools nobody can
+    /// say.
+    pub fn may_name(&self, tool: &str) -> bool {
+        match self {
+            Self::Registered { name } => name == tool,
+            Self::Client { spec, .. } => spec.name == tool,
+            Self::Mcp { tools, .. } => tools.as_ref().is_none_or(|tools| tools.iter().any(|name| name == tool)),
+        }
+    }
+}
+
+/// The name by which the model calls a server's tool: its own where no other tool of the job may have it, otherwise
+/// `server__tool`. Told from the job alone and not from what its servers list today, so that a name means the same tool
+/// in every turn, even in one in which a server does not answer.
+pub fn served_name(tools: &[ToolRef], server: &str, tool: &str) -> String {
+    let is_other = |other: &&ToolRef| !matches!(other, ToolRef::Mcp { server: name, .. } if name == server);
+    if tools.iter().filter(is_other).any(|other| other.may_name(tool)) {
+        format!("{server}__{tool}")
+    } else {
+        tool.to_owned()
     }
 }
 
@@ -169,4 +200,28 @@ pub struct JobSpec {
     /// How a long conversation is shortened; `None`: it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<Compaction>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mcp(server: &str, tools: Option<&[&str]>) -> ToolRef {
+        let tools = tools.map(|tools| tools.iter().map(|&tool| tool.to_owned()).collect());
+        ToolRef::Mcp { server: server.to_owned(), tools }
+    }
+
+    #[test]
+    fn a_servers_tool_is_prefixed_where_another_may_have_its_name() {
+        let registered = |name: &str| ToolRef::Registered { name: name.to_owned() };
+        let alone = [registered("calculate"), mcp("wiki", None)];
+        assert_eq!(served_name(&alone, "wiki", "search"), "search");
+        assert_eq!(served_name(&alone, "wiki", "calculate"), "wiki__calculate");
+        let two = [mcp("wiki", None), mcp("shop", None)];
+        assert_eq!(served_name(&two, "wiki", "search"), "wiki__search", "the shop may have a `search`");
+        let said = [mcp("wiki", Some(&["search"])), mcp("shop", Some(&["orders", "search"]))];
+        assert_eq!(served_name(&said, "shop", "orders"), "orders");
+        assert_eq!(served_name(&said, "shop", "search"), "shop__search");
+        assert_eq!(served_name(&said, "wiki", "search"), "wiki__search");
+    }
 }

@@ -246,12 +246,29 @@ async fn cancelling_says_what_became_of_the_job() {
 
 #[tokio::test]
 async fn tools_are_listed_with_what_they_do() {
+    let schema = json!({"type": "object", "required": ["expression"], "properties": {
+        "expression": {"type": "string", "description": "For example `1 + 1`."},
+        "digits": {"type": ["integer", "null"]}}});
     let listed = json!({"data": [
-        {"name": "calculate", "description": "Evaluates an expression."},
+        {"name": "calculate", "description": "Evaluates an expression.", "parameters": schema, "enabled": false},
         {"type": "function", "function": {"name": "get_current_time", "description": "Tells the time."}},
     ]});
     let (_server, base) = Server::with([ok(listed)]).await;
     let (mut out, written, _) = terminal();
     assert_eq!(tools(&base, &ToolsArgs::default(), &mut out).await.unwrap(), code(0));
-    assert_eq!(written.text(), "calculate         Evaluates an expression.\nget_current_time  Tells the time.\n");
+    let mut lines: Vec<String> = written.text().lines().map(str::to_owned).collect();
+    lines[2..5].sort_by_key(|line| !line.contains("expression") && !line.contains("1 + 1"));
+    assert_eq!(
+        lines,
+        [
+            "calculate (off)",
+            "  Evaluates an expression.",
+            "    expression (string)",
+            "      For example `1 + 1`.",
+            "    digits (integer, optional)",
+            "",
+            "get_current_time",
+            "  Tells the time.",
+        ]
+    );
 }

@@ -1,0 +1,44 @@
+//! Tools that are known here and run elsewhere: for processes that name tools, list them and check what a caller asks
+//! for, and have no client that could run one.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::tool_call::{Replay, ToolSpec};
+use serde_json::Value;
+
+use crate::{Tool, ToolContext, ToolError, ToolReply};
+
+/// A tool without its code.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    spec: ToolSpec,
+    replay: Replay,
+    timeout: Duration,
+}
+
+impl Declared {
+    /// The tool of this definition.
+    pub fn new(spec: ToolSpec, replay: Replay, timeout: Duration) -> Self {
+        Self { spec, replay, timeout }
+    }
+}
+
+#[async_trait]
+impl Tool for Declared {
+    fn spec(&self) -> ToolSpec {
+        self.spec.clone()
+    }
+
+    fn replay(&self) -> Replay {
+        self.replay
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    async fn call(&self, _: Value, _: &ToolContext) -> Result<ToolReply, ToolError> {
+        Err(ToolError::Fatal("this process declares the tool and does not run it".into()))
+    }
+}
