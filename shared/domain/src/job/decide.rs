@@ -198,7 +198,7 @@ pub fn decide(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) 
                 Fact::Opened(Lane { node_id: Some(node.clone()), ..Lane::new(name.clone(), now + times.margin) })
             });
             let facts: Vec<Fact> = facts.chain(opened).collect();
-            let after = facts.iter().try_fold(job.clone(), |job, fact| evolve(job, fact))?;
+            let after = facts.iter().try_fold(job.clone(), evolve)?;
             // All that is left waits for people.
             let is_left = after.head.lanes_at_work == 0 && after.lanes.values().any(|lane| lane.open);
             let stops = stopped(&after.head, now).filter(|_| is_left);
