@@ -6,6 +6,9 @@
 //! that dies sends nothing more, and another one takes over when the lease is over; an answer that is lost makes the SDK
 //! try again.
 
+mod scenarios;
+mod workflow;
+
 use std::{
     collections::HashSet,
     panic::AssertUnwindSafe,
@@ -19,234 +22,24 @@ use domain::{
     approval::{ApprovalRule, Approvals},
     event::{Event, EventBody},
     id::{JobId, LaneName},
-    job::{Asker, Ending, JobKind, JobSpec, ModelSettings, Status, ToolRef, WorkflowSpec},
+    job::{Asker, Ending, JobKind, JobSpec, ModelSettings, Status, ToolRef},
     lane::Lane,
     limits::JobLimits,
     message::{Content, Message},
     replay::Replay,
     tool_call::{Replay as MayReplay, ToolCallStatus},
-    workflow::{self, Known, RunInput},
 };
 use engine::Clock as _;
-use local::{
-    demo_model::{Call, Fault as ModelFault, Script, Turn},
-    emulator::fault::{Answer, Fault, Gate},
-};
+use local::emulator::fault::{Answer, Fault, Gate};
 use queue::Line;
 use store::{AnswerOutcome, CreateOutcome, IdempotencyKey, NewJob, Record};
 use tests::world::{Worker, World};
 use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
 
-/// A job, and what must come of it whatever goes wrong.
-#[derive(Clone, Copy)]
-struct Scenario {
-    script: fn() -> Script,
-    /// Whether its owner cancels it after the first turn.
-    cancelled: bool,
-    /// Whether a person has to approve something; says something, too, where it is a chat.
-    approved: bool,
-    /// Whether it is the workflow.
-    is_workflow: bool,
-    /// Every how many requests something goes wrong; [`EVERY_POINT`] makes it each of them.
-    stride: u64,
-    /// The status that it ends with.
-    status: Status,
-    /// Its text.
-    text: &'static str,
-    /// The tools that are called, in the order of the log.
-    calls: &'static [&'static str],
-    /// Requests that it makes at least.
-    n_requests: u64,
-}
-
-const TEXT_ONLY: Scenario = Scenario {
-    script: || Script::new().turn(Turn::pieces(["Nothing ", "to ", "look up."])),
-    cancelled: false,
-    approved: false,
-    is_workflow: false,
-    stride: 1,
-    status: Status::Completed,
-    text: "Nothing to look up.",
-    calls: &[],
-    n_requests: 15,
+use self::{
+    scenarios::{EVERY_POINT, SCENARIOS, Scenario, TEXT_ONLY},
+    workflow::{script_models, whole_workflow},
 };
-
-const TOOLS: Scenario = Scenario {
-    script: || {
-        let all = ["look", "send", "push"].map(|tool| Call::new(tool, "{}"));
-        Script::new()
-            .turn(Turn::pieces(["Looking ", "things ", "up."]).then_calls(all))
-            .turn(Turn::pieces(["And once", " more."]).then_calls([Call::new("look", "{}")]))
-            .turn(Turn::pieces(["The answer ", "is ", "Zoë."]))
-    },
-    cancelled: false,
-    approved: false,
-    is_workflow: false,
-    stride: 1,
-    status: Status::Completed,
-    text: "Looking things up.\n\nAnd once more.\n\nThe answer is Zoë.",
-    calls: &["look", "send", "push", "look"],
-    n_requests: 40,
-};
-
-const UPSTREAM_FAILS: Scenario = Scenario {
-    script: || {
-        let broken = ModelFault::Status(500, "broken");
-        let first = Turn::text("First.").then_calls([Call::new("push", "{}")]).fault(broken);
-        Script::new().turn(first).turn(Turn::pieces(["Then ", "the ", "end."]).fault(ModelFault::CutAfter(2)))
-    },
-    cancelled: false,
-    approved: false,
-    is_workflow: false,
-    stride: 1,
-    status: Status::Completed,
-    text: "First.\n\nThen the end.",
-    calls: &["push"],
-    n_requests: 30,
-};
-
-const CANCELLED: Scenario = Scenario {
-    script: || {
-        let first = Turn::text("First.").then_calls([Call::new("push", "{}")]);
-        Script::new().turn(first).turn(Turn::text("never"))
-    },
-    cancelled: true,
-    approved: false,
-    is_workflow: false,
-    stride: 1,
-    status: Status::Cancelled,
-    text: "First.\n\nnever",
-    calls: &["push"],
-    n_requests: 20,
-};
-
-const PEOPLE: Scenario = Scenario {
-    script: || {
-        let all = ["look", "push"].map(|tool| Call::new(tool, "{}"));
-        Script::new().turn(Turn::text("May I?").then_calls(all)).turn(Turn::pieces(["Thank ", "you."]))
-    },
-    cancelled: false,
-    approved: true,
-    is_workflow: false,
-    stride: 1,
-    status: Status::Completed,
-    text: "May I?\n\nThank you.",
-    calls: &["look", "push"],
-    n_requests: 35,
-};
-
-/// A router, a parallel node, a loop, a subflow, and an agent that a person approves and that calls a tool.
-const WORKFLOW: Scenario = Scenario {
-    script: Script::new,
-    cancelled: false,
-    approved: true,
-    is_workflow: true,
-    stride: 11,
-    status: Status::Completed,
-    text: "Published.",
-    calls: &["push"],
-    n_requests: 120,
-};
-
-/// Set, every scenario goes wrong at each of its requests, the long one included.
-const EVERY_POINT: &str = "NIGHTSHIFT_EVERY_POINT";
-
-/// The answers of the workflow's models.
-fn script_models(world: &World) {
-    let say = |model: &str, texts: &[&str]| {
-        let script = texts.iter().fold(Script::new(), |script, text| script.turn(Turn::text(*text)));
-        world.model.script_model(model, script);
-    };
-    let route = Call::new("select_route", r#"{"route_id": "route-2", "reasoning": "so"}"#);
-    world.model.script_model("test/router", Script::new().turn(Turn::calls([route])));
-    say("test/one", &["One view."]);
-    say("test/two", &["Another view."]);
-    say("test/merge", &["Both views."]);
-    say("test/cond", &["continue", "done"]);
-    say("test/body", &["A draft."]);
-    say("test/inner", &["From within."]);
-    let push = Turn::text("Publishing.").then_calls([Call::new("push", "{}")]);
-    world.model.script_model("test/last", Script::new().turn(push).turn(Turn::text("Published.")));
-}
-
-fn whole_workflow() -> WorkflowSpec {
-    let node = |id: &str, kind: &str, data: serde_json::Value| {
-        let mut data = data;
-        data["label"] = id.into();
-        serde_json::json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
-    };
-    let edge = |n: usize, (source, handle, target): (&str, &str, &str)| serde_json::json!({"id": format!("e{n}"), "source": source, "sourceHandle": handle, "target": target});
-    let graph = |nodes: &[serde_json::Value], edges: &[(&str, &str, &str)]| {
-        let edges: Vec<_> = edges.iter().enumerate().map(|(n, it)| edge(n, *it)).collect();
-        serde_json::json!({"meta": {"version": "2.0.0", "name": "All"}, "nodes": nodes, "edges": edges})
-    };
-    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-    let inner = graph(
-        &[
-            node("start", "start", json("{}")),
-            node("inner", "agent", json(r#"{"model": "test/inner", "prompt": "Go."}"#)),
-            node("out", "output", json(r#"{"format": "text"}"#)),
-        ],
-        &[("start", "output", "inner"), ("inner", "output", "out")],
-    );
-    let mut document = graph(
-        &[
-            node("start", "start", json("{}")),
-            node(
-                "route",
-                "router",
-                json(
-                    r#"{"model": "test/router", "routes": [{"id": "route-1", "label": "A"}, {"id": "route-2", "label": "B"}]}"#,
-                ),
-            ),
-            node("not", "agent", json(r#"{"model": "test/not", "prompt": "Never."}"#)),
-            node(
-                "fan",
-                "parallel",
-                json(
-                    r#"{"model": "test/merge", "prompt": "Merge.", "branches": [
-                {"id": "one", "label": "One", "model": "test/one", "prompt": "1"},
-                {"id": "two", "label": "Two", "model": "test/two", "prompt": "2"}]}"#,
-                ),
-            ),
-            node(
-                "loop",
-                "whileLoop",
-                json(r#"{"conditionPrompt": "More?", "conditionModel": "test/cond", "maxIterations": 3}"#),
-            ),
-            node("body", "agent", json(r#"{"model": "test/body", "prompt": "Draft."}"#)),
-            node("sub", "subflow", json(r#"{"subflowId": "part"}"#)),
-            node(
-                "last",
-                "agent",
-                json(
-                    r#"{"model": "test/last", "prompt": "Publish.", "tools": ["push"],
-                "hitl": {"enabled": true, "mode": "approval", "timeout": 86400000}}"#,
-                ),
-            ),
-            node("out", "output", json(r#"{"format": "text", "sources": ["last"]}"#)),
-        ],
-        &[
-            ("start", "output", "route"),
-            ("route", "route-1", "not"),
-            ("route", "route-2", "fan"),
-            ("fan", "merged", "loop"),
-            ("loop", "body", "body"),
-            ("loop", "done", "sub"),
-            ("sub", "output", "last"),
-            ("last", "output", "out"),
-            ("not", "output", "out"),
-        ],
-    );
-    document["subflows"] = serde_json::json!({"part": inner});
-    let tools = ["look", "send", "push"].map(str::to_owned).into();
-    let known = Known { tools: Some(tools), ..Known::default() };
-    let checked = workflow::check(&document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
-    let input = RunInput { text: "Do everything".to_owned(), attachments: vec![] };
-    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
-}
-
-const SCENARIOS: [Scenario; 6] = [WORKFLOW, PEOPLE, TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED];
 
 /// What the tools have done to the world outside.
 #[derive(Debug, Default)]

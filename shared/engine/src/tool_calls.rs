@@ -24,7 +24,7 @@ use serde_json::Value;
 use store::{FinishOutcome, Held, Record, StartOutcome};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tools::{ClientTool, Ending, ToolContext, ToolRegistry, fingerprint::fingerprint};
+use tools::{ClientTool, Ending, RegisteredTool, ToolContext, ToolRegistry, fingerprint::fingerprint};
 
 use crate::{
     emit::Emitter,
@@ -92,7 +92,7 @@ impl JobTools {
 
     /// How long a call of this tool may take.
     pub(crate) fn timeout(&self, name: &str) -> Duration {
-        self.registry.get(name).map_or(Duration::ZERO, tools::RegisteredTool::timeout)
+        self.registry.get(name).map_or(Duration::ZERO, RegisteredTool::timeout)
     }
 }
 
@@ -243,7 +243,7 @@ impl Call<'_> {
 
     fn needs_approval(&self) -> bool {
         let name = &self.request.name;
-        let deployments = self.calling.tools.registry.get(name).map_or(ApprovalRule::NEVER, |tool| tool.approval());
+        let deployments = self.calling.tools.registry.get(name).map_or(ApprovalRule::NEVER, RegisteredTool::approval);
         match rule_for(&self.calling.spec.approval, name, &deployments) {
             ApprovalRule::Word(ApprovalWord::Never) => false,
             ApprovalRule::Word(ApprovalWord::Always) => true,

@@ -1,0 +1,109 @@
+//! The jobs that things go wrong with.
+
+use domain::job::Status;
+use local::demo_model::{Call, Fault as ModelFault, Script, Turn};
+
+use super::workflow::WORKFLOW;
+
+/// A job, and what must come of it whatever goes wrong.
+#[derive(Clone, Copy)]
+pub(super) struct Scenario {
+    pub(super) script: fn() -> Script,
+    /// Whether its owner cancels it after the first turn.
+    pub(super) cancelled: bool,
+    /// Whether a person has to approve something; says something, too, where it is a chat.
+    pub(super) approved: bool,
+    /// Whether it is the workflow.
+    pub(super) is_workflow: bool,
+    /// Every how many requests something goes wrong; [`EVERY_POINT`] makes it each of them.
+    pub(super) stride: u64,
+    /// The status that it ends with.
+    pub(super) status: Status,
+    /// Its text.
+    pub(super) text: &'static str,
+    /// The tools that are called, in the order of the log.
+    pub(super) calls: &'static [&'static str],
+    /// Requests that it makes at least.
+    pub(super) n_requests: u64,
+}
+
+pub(super) const TEXT_ONLY: Scenario = Scenario {
+    script: || Script::new().turn(Turn::pieces(["Nothing ", "to ", "look up."])),
+    cancelled: false,
+    approved: false,
+    is_workflow: false,
+    stride: 1,
+    pub(super) status: Status::Completed,
+    text: "Nothing to look up.",
+    pub(super) calls: &[],
+    n_requests: 15,
+};
+
+pub(super) const TOOLS: Scenario = Scenario {
+    script: || {
+        let all = ["look", "send", "push"].map(|tool| Call::new(tool, "{}"));
+        Script::new()
+            .turn(Turn::pieces(["Looking ", "things ", "up."]).then_calls(all))
+            .turn(Turn::pieces(["And once", " more."]).then_calls([Call::new("look", "{}")]))
+            .turn(Turn::pieces(["The answer ", "is ", "Zoë."]))
+    },
+    cancelled: false,
+    approved: false,
+    is_workflow: false,
+    stride: 1,
+    pub(super) status: Status::Completed,
+    text: "Looking things up.\n\nAnd once more.\n\nThe answer is Zoë.",
+    pub(super) calls: &["look", "send", "push", "look"],
+    n_requests: 40,
+};
+
+pub(super) const UPSTREAM_FAILS: Scenario = Scenario {
+    script: || {
+        let broken = ModelFault::Status(500, "broken");
+        let first = Turn::text("First.").then_calls([Call::new("push", "{}")]).fault(broken);
+        Script::new().turn(first).turn(Turn::pieces(["Then ", "the ", "end."]).fault(ModelFault::CutAfter(2)))
+    },
+    cancelled: false,
+    approved: false,
+    is_workflow: false,
+    stride: 1,
+    pub(super) status: Status::Completed,
+    text: "First.\n\nThen the end.",
+    pub(super) calls: &["push"],
+    n_requests: 30,
+};
+
+pub(super) const CANCELLED: Scenario = Scenario {
+    script: || {
+        let first = Turn::text("First.").then_calls([Call::new("push", "{}")]);
+        Script::new().turn(first).turn(Turn::text("never"))
+    },
+    cancelled: true,
+    approved: false,
+    is_workflow: false,
+    stride: 1,
+    pub(super) status: Status::Cancelled,
+    text: "First.\n\nnever",
+    pub(super) calls: &["push"],
+    n_requests: 20,
+};
+
+pub(super) const PEOPLE: Scenario = Scenario {
+    script: || {
+        let all = ["look", "push"].map(|tool| Call::new(tool, "{}"));
+        Script::new().turn(Turn::text("May I?").then_calls(all)).turn(Turn::pieces(["Thank ", "you."]))
+    },
+    cancelled: false,
+    approved: true,
+    is_workflow: false,
+    stride: 1,
+    pub(super) status: Status::Completed,
+    text: "May I?\n\nThank you.",
+    pub(super) calls: &["look", "push"],
+    n_requests: 35,
+};
+
+pub(super) const SCENARIOS: [Scenario; 6] = [WORKFLOW, PEOPLE, TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED];
+
+/// Set, every scenario goes wrong at each of its requests, the long one included.
+pub(super) const EVERY_POINT: &str = "NIGHTSHIFT_EVERY_POINT";

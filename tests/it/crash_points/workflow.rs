@@ -1,0 +1,119 @@
+//! A workflow of every kind of node, and the answers of its models.
+
+use domain::{
+    job::{Status, WorkflowSpec},
+    workflow::{self, Known, RunInput},
+};
+use local::demo_model::{Call, Script, Turn};
+use tests::world::World;
+
+use super::scenarios::Scenario;
+
+/// A router, a parallel node, a loop, a subflow, and an agent that a person approves and that calls a tool.
+pub(super) const WORKFLOW: Scenario = Scenario {
+    script: Script::new,
+    cancelled: false,
+    approved: true,
+    is_workflow: true,
+    stride: 11,
+    status: Status::Completed,
+    text: "Published.",
+    calls: &["push"],
+    n_requests: 120,
+};
+
+/// The answers of the workflow's models.
+pub(super) fn script_models(world: &World) {
+    let say = |model: &str, texts: &[&str]| {
+        let script = texts.iter().fold(Script::new(), |script, text| script.turn(Turn::text(*text)));
+        world.model.script_model(model, script);
+    };
+    let route = Call::new("select_route", r#"{"route_id": "route-2", "reasoning": "so"}"#);
+    world.model.script_model("test/router", Script::new().turn(Turn::calls([route])));
+    say("test/one", &["One view."]);
+    say("test/two", &["Another view."]);
+    say("test/merge", &["Both views."]);
+    say("test/cond", &["continue", "done"]);
+    say("test/body", &["A draft."]);
+    say("test/inner", &["From within."]);
+    let push = Turn::text("Publishing.").then_calls([Call::new("push", "{}")]);
+    world.model.script_model("test/last", Script::new().turn(push).turn(Turn::text("Published.")));
+}
+
+pub(super) fn whole_workflow() -> WorkflowSpec {
+    let node = |id: &str, kind: &str, data: serde_json::Value| {
+        let mut data = data;
+        data["label"] = id.into();
+        serde_json::json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
+    };
+    let edge = |n: usize, (source, handle, target): (&str, &str, &str)| serde_json::json!({"id": format!("e{n}"), "source": source, "sourceHandle": handle, "target": target});
+    let graph = |nodes: &[serde_json::Value], edges: &[(&str, &str, &str)]| {
+        let edges: Vec<_> = edges.iter().enumerate().map(|(n, it)| edge(n, *it)).collect();
+        serde_json::json!({"meta": {"version": "2.0.0", "name": "All"}, "nodes": nodes, "edges": edges})
+    };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let inner = graph(
+        &[
+            node("start", "start", json("{}")),
+            node("inner", "agent", json(r#"{"model": "test/inner", "prompt": "Go."}"#)),
+            node("out", "output", json(r#"{"format": "text"}"#)),
+        ],
+        &[("start", "output", "inner"), ("inner", "output", "out")],
+    );
+    let mut document = graph(
+        &[
+            node("start", "start", json("{}")),
+            node(
+                "route",
+                "router",
+                json(
+                    r#"{"model": "test/router", "routes": [{"id": "route-1", "label": "A"}, {"id": "route-2", "label": "B"}]}"#,
+                ),
+            ),
+            node("not", "agent", json(r#"{"model": "test/not", "prompt": "Never."}"#)),
+            node(
+                "fan",
+                "parallel",
+                json(
+                    r#"{"model": "test/merge", "prompt": "Merge.", "branches": [
+                {"id": "one", "label": "One", "model": "test/one", "prompt": "1"},
+                {"id": "two", "label": "Two", "model": "test/two", "prompt": "2"}]}"#,
+                ),
+            ),
+            node(
+                "loop",
+                "whileLoop",
+                json(r#"{"conditionPrompt": "More?", "conditionModel": "test/cond", "maxIterations": 3}"#),
+            ),
+            node("body", "agent", json(r#"{"model": "test/body", "prompt": "Draft."}"#)),
+            node("sub", "subflow", json(r#"{"subflowId": "part"}"#)),
+            node(
+                "last",
+                "agent",
+                json(
+                    r#"{"model": "test/last", "prompt": "Publish.", "tools": ["push"],
+                "hitl": {"enabled": true, "mode": "approval", "timeout": 86400000}}"#,
+                ),
+            ),
+            node("out", "output", json(r#"{"format": "text", "sources": ["last"]}"#)),
+        ],
+        &[
+            ("start", "output", "route"),
+            ("route", "route-1", "not"),
+            ("route", "route-2", "fan"),
+            ("fan", "merged", "loop"),
+            ("loop", "body", "body"),
+            ("loop", "done", "sub"),
+            ("sub", "output", "last"),
+            ("last", "output", "out"),
+            ("not", "output", "out"),
+        ],
+    );
+    document["subflows"] = serde_json::json!({"part": inner});
+    let tools = ["look", "send", "push"].map(str::to_owned).into();
+    let known = Known { tools: Some(tools), ..Known::default() };
+    let checked = workflow::check(&document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
+    let input = RunInput { text: "Do everything".to_owned(), attachments: vec![] };
+    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
+}
+
