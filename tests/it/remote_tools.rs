@@ -191,7 +191,7 @@ async fn a_call_of_an_http_tool_is_posted_signed_and_shown_with_its_result() {
     let job = system.submit(json!({"input": "Ticket", "tools": ["create_ticket"]})).await;
     let job = system.finished(&job).await;
     assert_eq!(job["tool_calls"][0]["result"], r#"{"id": 7}"#, "{job}");
-    let received = received.lock().unwrap();
+    let received = received.lock().unwrap().clone();
     let (headers, body) = &received[0];
     let key = headers["idempotency-key"].to_str().unwrap();
     assert!(key.starts_with(job["id"].as_str().unwrap()) && headers["webhook-id"] == key, "{headers:?}");

@@ -18,7 +18,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::tool_call::{Replay, ToolSpec};
+use domain::{
+    approval::ApprovalRule,
+    tool_call::{Replay, ToolSpec},
+};
 use reqwest::{
     Client, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap},
@@ -45,6 +48,7 @@ const ERROR_CHARS: usize = 2_000;
 pub(crate) struct HttpTool {
     spec: ToolSpec,
     timeout: Duration,
+    approval: ApprovalRule,
     url: Url,
     headers: HeaderMap,
     key: Option<SigningKey>,
@@ -98,6 +102,7 @@ impl HttpTool {
         Ok(Self {
             spec: config.spec(),
             timeout: config.timeout(),
+            approval: config.approval.clone(),
             url: guard.address(url)?,
             headers: secrets.headers(&config.headers)?,
             key,
@@ -120,6 +125,10 @@ impl Tool for HttpTool {
 
     fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    fn approval(&self) -> ApprovalRule {
+        self.approval.clone()
     }
 
     async fn call(&self, arguments: Value, context: &ToolContext) -> Result<ToolReply, ToolError> {

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use aws_sdk_lambda::{
     Client, error::SdkError, operation::invoke::InvokeError, primitives::Blob, types::InvocationType,
 };
-use domain::tool_call::{Replay, ToolSpec};
+use domain::{
+    approval::ApprovalRule,
+    tool_call::{Replay, ToolSpec},
+};
 use serde_json::Value;
 use tools::{Sent, Source, Tool, ToolContext, ToolError, ToolReply, config::ConfiguredTool};
 
@@ -20,13 +23,20 @@ const ERROR_CHARS: usize = 1_000;
 pub(crate) struct LambdaTool {
     spec: ToolSpec,
     timeout: Duration,
+    approval: ApprovalRule,
     function: String,
     client: Client,
 }
 
 impl LambdaTool {
     pub(crate) fn new(config: &ConfiguredTool, function: &str, client: Client) -> Self {
-        Self { spec: config.spec(), timeout: config.timeout(), function: function.to_owned(), client }
+        Self {
+            spec: config.spec(),
+            timeout: config.timeout(),
+            approval: config.approval.clone(),
+            function: function.to_owned(),
+            client,
+        }
     }
 }
 
@@ -42,6 +52,10 @@ impl Tool for LambdaTool {
 
     fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    fn approval(&self) -> ApprovalRule {
+        self.approval.clone()
     }
 
     async fn call(&self, arguments: Value, context: &ToolContext) -> Result<ToolReply, ToolError> {

@@ -17,7 +17,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::tool_call::{Replay, ToolSpec};
+use domain::{
+    approval::ApprovalRule,
+    tool_call::{Replay, ToolSpec},
+};
 use rmcp::{
     ClientHandler, Peer, RoleClient, ServiceError,
     model::{
@@ -45,6 +48,7 @@ struct Shared {
     name: String,
     transport: Transport,
     timeout: Duration,
+    approval: ApprovalRule,
     cache: Duration,
     connection: Mutex<Option<Arc<Connection>>>,
     listed: Mutex<Option<Listed>>,
@@ -64,6 +68,7 @@ impl McpServer {
             name: name.to_owned(),
             transport: Transport::new(config, secrets)?,
             timeout: config.timeout(),
+            approval: config.approval.clone(),
             cache: Duration::from_secs(config.cache_seconds),
             connection: Mutex::new(None),
             listed: Mutex::new(None),
@@ -180,6 +185,10 @@ impl Tool for McpTool {
 
     fn timeout(&self) -> Duration {
         self.server.timeout
+    }
+
+    fn approval(&self) -> ApprovalRule {
+        self.server.approval.clone()
     }
 
     async fn call(&self, arguments: Value, _: &ToolContext) -> Result<ToolReply, ToolError> {

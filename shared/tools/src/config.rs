@@ -27,7 +27,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::tool_call::{Replay, ToolSpec};
+use domain::{
+    approval::ApprovalRule,
+    tool_call::{Replay, ToolSpec},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -158,9 +161,16 @@ pub struct ConfiguredTool {
     /// Seconds that a call may take (R45).
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
+    /// Which calls need a person's approval: `never`, `always`, or a JSON schema of their arguments.
+    #[serde(default = "never")]
+    pub approval: ApprovalRule,
     /// Whether the address may be loopback or private.
     #[serde(default)]
     pub allow_private: bool,
+}
+
+fn never() -> ApprovalRule {
+    ApprovalRule::NEVER
 }
 
 fn no_arguments() -> Value {
@@ -203,6 +213,9 @@ pub struct McpServerConfig {
     /// Seconds that a call may take (R45).
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
+    /// Which calls of its tools need a person's approval: `never`, `always`, or a JSON schema of their arguments.
+    #[serde(default = "never")]
+    pub approval: ApprovalRule,
     /// Seconds for which its list of tools is believed.
     #[serde(default = "cache_seconds")]
     pub cache_seconds: u64,
@@ -280,6 +293,7 @@ impl ToolsConfig {
             in_time(tool.timeout_seconds, || path(""))?;
             is_address(tool.url.as_deref(), || path(".url"))?;
             part(tool.url.is_some() != tool.function.is_some(), || path(""), "must have either `url` or `function`")?;
+            is_rule(&tool.approval, || path(".approval"))?;
             let is_arn = |arn: &String| arn.starts_with("arn:") && arn.contains(":lambda:");
             part(tool.function.as_ref().is_none_or(is_arn), || path(".function"), "must be the ARN of a function")?;
             let posts = tool.url.is_some() || (tool.signing_secret.is_none() && tool.headers.is_empty());
@@ -292,6 +306,7 @@ impl ToolsConfig {
             part(fits, || path(""), "must have a name of 1 to 32 letters, digits, `_` and `-`")?;
             in_time(server.timeout_seconds, || path(""))?;
             is_address(server.url.as_deref(), || path(".url"))?;
+            is_rule(&server.approval, || path(".approval"))?;
             part(
                 server.url.is_some() == server.command.is_empty(),
                 || path(""),
@@ -335,6 +350,11 @@ fn in_time(seconds: Option<u64>, path: impl FnOnce() -> String) -> Result<(), Co
     part(holds, path, "has a `timeout_seconds` that is not from 1 to 600")
 }
 
+fn is_rule(rule: &ApprovalRule, path: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    let holds = !matches!(rule, ApprovalRule::Matching(schema) if !schema.is_object());
+    part(holds, path, "must be `never`, `always` or a JSON schema")
+}
+
 fn is_address(url: Option<&str>, path: impl FnOnce() -> String) -> Result<(), ConfigError> {
     let holds = url.is_none_or(|url| url.starts_with("https://") || url.starts_with("http://"));
     part(holds, path, "must begin with https:// or http://")
@@ -372,6 +392,10 @@ mod tests {
         assert_eq!(tool(""), "`tools[0] (t)` must have either `url` or `function`");
         assert_eq!(tool(r#", "url": "ftp://x""#), "`tools[0].url (t)` must begin with https:// or http://");
         assert_eq!(tool(r#", "function": "refund""#), "`tools[0].function (t)` must be the ARN of a function");
+        assert_eq!(
+            tool(r#", "url": "https://x", "approval": "sometimes""#),
+            "`tools[0].approval (t)` must be `never`, `always` or a JSON schema"
+        );
         assert_eq!(
             tool(r#", "url": "https://x", "timeout_seconds": 601"#),
             "`tools[0] (t)` has a `timeout_seconds` that is not from 1 to 600"

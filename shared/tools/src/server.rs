@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{
+    approval::ApprovalRule,
     job::{ToolRef, served_name},
     tool_call::{Replay, ToolSpec},
 };
@@ -137,6 +138,10 @@ impl Tool for Served {
 
     fn timeout(&self) -> Duration {
         self.tool.timeout()
+    }
+
+    fn approval(&self) -> ApprovalRule {
+        self.tool.approval()
     }
 
     fn runs_on(&self) -> RunsOn {

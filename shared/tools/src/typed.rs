@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::tool_call::{Replay, ToolSpec};
+use domain::{
+    approval::ApprovalRule,
+    tool_call::{Replay, ToolSpec},
+};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -33,6 +36,11 @@ pub trait TypedTool: Send + Sync {
         limits::DEFAULT_TIMEOUT
     }
 
+    /// See [`Tool::approval`].
+    fn approval(&self) -> ApprovalRule {
+        ApprovalRule::NEVER
+    }
+
     /// See [`Tool::runs_on`].
     fn runs_on(&self) -> RunsOn {
         RunsOn::Either
@@ -57,6 +65,10 @@ impl<T: TypedTool> Tool for T {
 
     fn timeout(&self) -> Duration {
         TypedTool::timeout(self)
+    }
+
+    fn approval(&self) -> ApprovalRule {
+        TypedTool::approval(self)
     }
 
     fn runs_on(&self) -> RunsOn {

@@ -113,6 +113,7 @@ async fn weather() -> (String, Arc<Seen>) {
 fn config(url: &str) -> McpServerConfig {
     serde_json::from_value(json!({
         "url": url, "headers": {"Authorization": "Bearer ${TOKEN}"}, "allow_private": true, "timeout_seconds": 5,
+        "approval": "always",
     }))
     .unwrap()
 }
@@ -153,7 +154,8 @@ async fn a_servers_tools_are_listed_called_and_told_apart_by_what_they_may_do() 
         [replay("forecast"), replay("order_sun"), replay("order_rain")],
         [Replay::Safe, Replay::Safe, Replay::Never]
     );
-    assert_eq!(registry.get("forecast").unwrap().timeout(), Duration::from_secs(5));
+    let forecast = registry.get("forecast").unwrap();
+    assert_eq!((forecast.timeout(), forecast.approval()), (Duration::from_secs(5), ApprovalRule::ALWAYS));
 }
 
 #[tokio::test]
