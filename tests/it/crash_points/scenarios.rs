@@ -33,9 +33,9 @@ pub(super) const TEXT_ONLY: Scenario = Scenario {
     approved: false,
     is_workflow: false,
     stride: 1,
-    pub(super) status: Status::Completed,
+    status: Status::Completed,
     text: "Nothing to look up.",
-    pub(super) calls: &[],
+    calls: &[],
     n_requests: 15,
 };
 
@@ -51,9 +51,9 @@ pub(super) const TOOLS: Scenario = Scenario {
     approved: false,
     is_workflow: false,
     stride: 1,
-    pub(super) status: Status::Completed,
+    status: Status::Completed,
     text: "Looking things up.\n\nAnd once more.\n\nThe answer is Zoë.",
-    pub(super) calls: &["look", "send", "push", "look"],
+    calls: &["look", "send", "push", "look"],
     n_requests: 40,
 };
 
@@ -67,9 +67,9 @@ pub(super) const UPSTREAM_FAILS: Scenario = Scenario {
     approved: false,
     is_workflow: false,
     stride: 1,
-    pub(super) status: Status::Completed,
+    status: Status::Completed,
     text: "First.\n\nThen the end.",
-    pub(super) calls: &["push"],
+    calls: &["push"],
     n_requests: 30,
 };
 
@@ -82,9 +82,9 @@ pub(super) const CANCELLED: Scenario = Scenario {
     approved: false,
     is_workflow: false,
     stride: 1,
-    pub(super) status: Status::Cancelled,
+    status: Status::Cancelled,
     text: "First.\n\nnever",
-    pub(super) calls: &["push"],
+    calls: &["push"],
     n_requests: 20,
 };
 
@@ -97,9 +97,9 @@ pub(super) const PEOPLE: Scenario = Scenario {
     approved: true,
     is_workflow: false,
     stride: 1,
-    pub(super) status: Status::Completed,
+    status: Status::Completed,
     text: "May I?\n\nThank you.",
-    pub(super) calls: &["look", "push"],
+    calls: &["look", "push"],
     n_requests: 35,
 };
 

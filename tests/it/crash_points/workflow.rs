@@ -116,4 +116,3 @@ pub(super) fn whole_workflow() -> WorkflowSpec {
     let input = RunInput { text: "Do everything".to_owned(), attachments: vec![] };
     WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
 }
-

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{directories, name, read, root};
 
 /// The packages of this repository that each package may use. What is not here may use nothing.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("api", &["domain"]),
     ("store", &["domain"]),

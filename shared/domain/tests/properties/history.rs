@@ -77,9 +77,10 @@ pub(super) struct Moment {
 
 /// What a moment was about.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them at a time")]
 pub(super) enum Action {
     /// Something was asked of the job.
-    Asked(Box<Command>, Result<Vec<Fact>, Rejected>),
+    Asked(Command, Result<Vec<Fact>, Rejected>),
     /// The store renewed a lane's lease.
     Renewed(LaneName),
     /// The sweeper pushed a lane's due time.
@@ -89,7 +90,7 @@ pub(super) enum Action {
 impl Moment {
     pub(super) fn accepted(&self) -> Option<&Command> {
         match &self.action {
-            Action::Asked(command, Ok(_)) => Some(command.as_ref()),
+            Action::Asked(command, Ok(_)) => Some(command),
             _ => None,
         }
     }
@@ -273,7 +274,7 @@ impl Life {
         let after = after(&self.job, &command, self.now, &times());
         assert_eq!(after.as_ref().err(), facts.as_ref().err(), "what is decided can be applied");
         self.sent.push(command.clone());
-        self.passed(Action::Asked(Box::new(command), facts), after.unwrap_or_else(|_| self.job.clone()));
+        self.passed(Action::Asked(command, facts), after.unwrap_or_else(|_| self.job.clone()));
         self.granted.extend(self.moments.last().and_then(Moment::granted));
     }
 
