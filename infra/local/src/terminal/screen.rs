@@ -137,8 +137,9 @@ impl Terminal {
 
     /// The same, with this person at it.
     #[must_use]
-    pub fn with_person(self, person: Person) -> Self {
-        Self { person: Some(person), ..self }
+    pub fn with_person(mut self, person: Person) -> Self {
+        self.person = Some(person);
+        self
     }
 
     /// The person at it, who then is no longer.

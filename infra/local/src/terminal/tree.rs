@@ -9,7 +9,7 @@ use std::{collections::HashMap, time::Duration};
 
 use self::place::Place;
 use super::{
-    event::{Body, Event, Job, Node as NodeNews, Reason, ToolCall},
+    event::{Body, Event, Job, Node as NodeNews, Origin, Reason, ToolCall},
     outline::Outline,
 };
 
@@ -130,7 +130,6 @@ impl Tree {
             (self.at, self.came) = (event.origin.at, now);
         }
         let origin = &event.origin;
-        let place = origin.node_id.as_deref().filter(|key| !key.is_empty());
         match &event.body {
             Body::Node(news) => {
                 let status = Status::named(origin.kind.trim_start_matches("node."))?;
@@ -150,16 +149,16 @@ impl Tree {
                 return (before != (node.status, node.begun)).then_some(n);
             }
             Body::TurnStarted => {
-                let n = self.find(place?);
+                let n = self.at_work_for(origin)?;
                 self.nodes[n].said.clear();
             }
             Body::TurnRestarted { .. } => {
-                let n = self.find(place?);
+                let n = self.at_work_for(origin)?;
                 self.nodes[n].said.clear();
                 self.nodes[n].calls.clear();
             }
             Body::TurnCompleted { usage } => {
-                let n = self.find(place?);
+                let n = self.at_work_for(origin)?;
                 let turn = (origin.lane.clone().unwrap_or_default(), origin.turn.unwrap_or(0));
                 let usage = usage.unwrap_or_default();
                 let spent = usage.input_tokens + usage.output_tokens;
@@ -170,7 +169,7 @@ impl Tree {
                 node.calls.clear();
             }
             Body::OutputDelta { text } | Body::ReasoningDelta { text } => {
-                let n = self.find(place?);
+                let n = self.at_work_for(origin)?;
                 let said = &mut self.nodes[n].said;
                 said.push_str(text);
                 let excess = said.chars().count().saturating_sub(SAID_CHARS);
@@ -179,7 +178,7 @@ impl Tree {
                 }
             }
             Body::ToolCall(call) => {
-                let n = self.find(place?);
+                let n = self.at_work_for(origin)?;
                 let mut call = (**call).clone();
                 if call.status.is_empty() {
                     call.status = origin.kind.trim_start_matches("tool_call.").to_owned();
@@ -234,6 +233,15 @@ impl Tree {
         let id = place::id(key);
         let named = self.outline.node(id).and_then(|(_, node)| node.routes.get(route));
         named.map_or(route, String::as_str).to_owned()
+    }
+
+    /// The node, or the branch of it, that a turn works for.
+    fn at_work_for(&mut self, origin: &Origin) -> Option<usize> {
+        let key = origin.node_id.as_deref().filter(|key| !key.is_empty())?;
+        let n = self.find(key);
+        let lane = origin.lane.as_deref().unwrap_or_default();
+        let branch = lane.rsplit_once(":branch-").and_then(|(_, branch)| branch.parse::<usize>().ok());
+        Some(branch.and_then(|branch| self.below(Some(n)).get(branch).copied()).unwrap_or(n))
     }
 
     /// The node with this key, which is put into its place when it is new.

@@ -223,10 +223,6 @@ impl View {
         }
     }
 
-    pub(super) fn job_id(&self) -> &str {
-        &self.job.id
-    }
-
     /// Lets everything that is alive settle as it stands: watching ends.
     pub(super) fn release(&mut self) {
         if let Some(tree) = self.tree.take().filter(|_| !self.is_plain()) {

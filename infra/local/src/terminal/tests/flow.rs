@@ -47,8 +47,9 @@ fn node(kind: &str, id: &str, second: u64, rest: Value) -> Value {
     at(event(&format!("node.{kind}"), news), second)
 }
 
-fn turn(id: &str, second: u64, tokens: u64) -> Value {
-    let origin = json!({"lane": id, "turn": 1, "attempt": 1, "node_id": id, "usage": {"input_tokens": tokens - 1, "output_tokens": 1}});
+fn turn(lane: &str, second: u64, tokens: u64) -> Value {
+    let id = lane.split(':').next();
+    let origin = json!({"lane": lane, "turn": 1, "attempt": 1, "node_id": id, "usage": {"input_tokens": tokens - 1, "output_tokens": 1}});
     at(event("turn.completed", origin), second)
 }
 
@@ -69,9 +70,9 @@ fn half_way() -> Vec<Value> {
         node("active", "panel", 2, json!({})),
         node("active", "panel:b1", 2, json!({})),
         node("active", "panel:b2", 2, json!({})),
-        turn("panel:b2", 3, 40),
+        turn("panel:branch-1", 3, 40),
         // A turn that is taken up again says once more what it used.
-        turn("panel:b2", 3, 40),
+        turn("panel:branch-1", 3, 40),
         node("completed", "panel:b2", 3, json!({})),
         node("error", "panel:b1", 4, json!({"error": {"code": "TIMEOUT", "message": "It took too long."}})),
         node("completed", "panel", 5, json!({})),

@@ -75,7 +75,7 @@ impl Tree {
     }
 
     /// The nodes under one, in order.
-    fn below(&self, parent: Option<usize>) -> Vec<usize> {
+    pub(super) fn below(&self, parent: Option<usize>) -> Vec<usize> {
         let mut below: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].parent == parent).collect();
         below.sort_by_key(|n| (self.nodes[*n].iteration, self.nodes[*n].order));
         below
