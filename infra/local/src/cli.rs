@@ -370,7 +370,8 @@ mod tests {
 
     #[test]
     fn an_approval_names_a_tool_and_a_rule() {
-        let approvals = |of: &str| Cli::try_parse_from(["nightshift", "run", "Hi", "--approval", of, "--approval", "*=never"]);
+        let approvals =
+            |of: &str| Cli::try_parse_from(["nightshift", "run", "Hi", "--approval", of, "--approval", "*=never"]);
         let Some(Command::Run(run)) = approvals("send=always").unwrap().command else { panic!("not a run") };
         assert_eq!(run.approvals[0], ("send".to_owned(), "always".to_owned()));
         for wrong in ["send", "send=perhaps", "=always"] {

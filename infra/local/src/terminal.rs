@@ -36,10 +36,6 @@ use serde_json::{Value, json};
 use ulid::Ulid;
 use url::Url;
 
-pub use self::{
-    person::Person,
-    screen::{Look, Terminal},
-};
 use self::{
     client::{Client, ClientError},
     event::{InputRequest, Job},
@@ -48,7 +44,13 @@ use self::{
     screen::{Line, Style},
     watch::{Watch, interrupted},
 };
-use crate::cli::{AnswerArgs, CancelArgs, Caller, FollowArgs, JobsArgs, RetryArgs, RunArgs, SayArgs, ShowArgs, ToolsArgs};
+pub use self::{
+    person::Person,
+    screen::{Look, Terminal},
+};
+use crate::cli::{
+    AnswerArgs, Caller, CancelArgs, FollowArgs, JobsArgs, RetryArgs, RunArgs, SayArgs, ShowArgs, ToolsArgs,
+};
 
 /// A job failed, or the API said no.
 const FAILED: u8 = 1;

@@ -105,7 +105,12 @@ pub(super) fn choices(request: &InputRequest) -> Vec<Choice> {
     let kind: Option<InputKind> = serde_json::from_value(Value::String(request.kind.clone())).ok();
     for action in kind.map(|kind| kind.actions(request.tool_call.is_some())).unwrap_or_default() {
         let action = action.as_str();
-        if !choices.iter().any(|choice| choice.action == action || choice.name == action) {
+        // To give a node its text is one thing by two names.
+        let replaces = |action: &str| request.tool_call.is_none() && matches!(action, "submit" | "modify");
+        let is_same = |choice: &Choice| {
+            choice.action == action || choice.name == action || (replaces(action) && replaces(&choice.action))
+        };
+        if !choices.iter().any(is_same) {
             let label = match (action, request.tool_call.is_some(), request.kind.as_str()) {
                 ("modify", true, _) => "with other arguments",
                 ("submit", _, "client_tool") => "give its result",
@@ -187,8 +192,10 @@ mod tests {
     }
 
     fn tool() -> InputRequest {
-        request(json!({"id": "r", "kind": "approval", "tool_call": {"id": "c", "name": "send", "arguments": "{\"to\":1}"},
-            "options": [{"id": "approve", "label": "Approve", "action": "approve"}, {"id": "reject", "label": "Reject", "action": "reject"}]}))
+        request(
+            json!({"id": "r", "kind": "approval", "tool_call": {"id": "c", "name": "send", "arguments": "{\"to\":1}"},
+            "options": [{"id": "approve", "label": "Approve", "action": "approve"}, {"id": "reject", "label": "Reject", "action": "reject"}]}),
+        )
     }
 
     #[test]

@@ -149,8 +149,8 @@ pub(super) fn asked(request: &InputRequest, node: Option<&str>, look: Look) -> L
 }
 
 /// A question to a person in full: what it is about, and what can be chosen.
-pub(super) fn question(request: &InputRequest, look: Look) -> Vec<Line> {
-    let mut lines = vec![asked(&InputRequest { tool_call: None, ..request.clone() }, request.node_id.as_deref(), look)];
+pub(super) fn question(request: &InputRequest, node: Option<&str>, look: Look) -> Vec<Line> {
+    let mut lines = vec![asked(&InputRequest { tool_call: None, ..request.clone() }, node, look)];
     lines.extend(block(Style::Plain, &text::clean(request.prompt.as_deref().unwrap_or_default()), 4, usize::MAX, look));
     if let Some(call) = &request.tool_call {
         lines.push(Line::of(Style::Bold, format!("    {}", text::one_line(&call.name))));
@@ -170,7 +170,7 @@ pub(super) fn question(request: &InputRequest, look: Look) -> Vec<Line> {
         lines.extend(block(Style::Plain, &schema.to_string(), 6, CONTEXT_LINES, look));
     }
     for (n, choice) in ask::choices(request).into_iter().enumerate() {
-        let label = Some(choice.label).filter(|label| *label != choice.name && !label.is_empty());
+        let label = Some(choice.label).filter(|label| !label.eq_ignore_ascii_case(&choice.name) && !label.is_empty());
         let label = label.map_or(String::new(), |label| format!("  {label}"));
         lines.push(Line::of(Style::Cyan, format!("    {} {}", n + 1, choice.name)).with(Style::Dim, label));
     }
@@ -182,7 +182,7 @@ pub(super) fn question(request: &InputRequest, look: Look) -> Vec<Line> {
 
 /// A question with the commands that answer it.
 pub(super) fn question_with_commands(job: &str, request: &InputRequest, hint: &Hint, look: Look) -> Vec<Line> {
-    let mut lines = question(request, look);
+    let mut lines = question(request, request.node_id.as_deref(), look);
     for choice in ask::choices(request) {
         let data = ask::data_hint(request, &choice.action);
         lines.push(Line::of(Style::Dim, format!("    {}", hint.answer(job, &request.id, &choice.name, data))));

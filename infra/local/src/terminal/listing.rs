@@ -57,7 +57,10 @@ pub(super) fn jobs(jobs: &[Job], more: bool, now: jiff::Timestamp, hint: &Hint, 
         table.push(line.with(Style::Plain, &row[4]).shortened(columns));
     }
     if more {
-        table.push(Line::of(Style::Dim, format!("… and older ones: {}", hint.command(&format!("jobs -n {}", jobs.len() * 5)))));
+        table.push(Line::of(
+            Style::Dim,
+            format!("… and older ones: {}", hint.command(&format!("jobs -n {}", jobs.len() * 5))),
+        ));
     }
     table
 }

@@ -65,10 +65,16 @@ fn sketch(node: &Value) -> Sketch {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let id = text(&node["id"]);
     let data = &node["data"];
-    let named = |item: &Value| (text(&item["id"]), item["label"].as_str().map_or_else(|| text(&item["id"]), str::to_owned));
+    let named =
+        |item: &Value| (text(&item["id"]), item["label"].as_str().map_or_else(|| text(&item["id"]), str::to_owned));
     let items = |member: &str| array(&data[member]).iter().map(named);
     Sketch {
-        label: data["label"].as_str().or(node["label"].as_str()).filter(|label| !label.trim().is_empty()).unwrap_or(&id).to_owned(),
+        label: data["label"]
+            .as_str()
+            .or(node["label"].as_str())
+            .filter(|label| !label.trim().is_empty())
+            .unwrap_or(&id)
+            .to_owned(),
         branches: if is(node, &["parallel"]) { items("branches").collect() } else { Vec::new() },
         routes: items("routes").collect(),
         most_iterations: if is(node, &["whileLoop"]) { data["maxIterations"].as_u64() } else { None },

@@ -37,7 +37,8 @@ impl Person {
             // A thread of its own, which nobody waits for: reading a terminal cannot be broken off.
             std::thread::spawn(move || {
                 let mut line = String::new();
-                while reader.read_line(&mut line).is_ok_and(|n| n > 0) && tell.send(std::mem::take(&mut line)).is_ok() {}
+                while reader.read_line(&mut line).is_ok_and(|n| n > 0) && tell.send(std::mem::take(&mut line)).is_ok() {
+                }
             });
         }
         sleep(TYPED_AHEAD).await;

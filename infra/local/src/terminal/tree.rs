@@ -112,7 +112,12 @@ impl Tree {
             tree.take_news(
                 n,
                 status.unwrap_or_default(),
-                &NodeNews { node_id: key.clone(), iteration: state.iteration, route: state.route.clone(), ..NodeNews::default() },
+                &NodeNews {
+                    node_id: key.clone(),
+                    iteration: state.iteration,
+                    route: state.route.clone(),
+                    ..NodeNews::default()
+                },
             );
             let node = &mut tree.nodes[n];
             (node.started_at, node.finished_at) = (state.started_at, state.finished_at);
@@ -220,7 +225,7 @@ impl Tree {
         let route = news.route.as_ref().map(|route| self.route_name(&self.nodes[n].key, route));
         let node = &mut self.nodes[n];
         // Of a node in a loop's body it is the loop's; of a loop it is its own.
-        if news.iteration.is_some() && (node.iteration.is_none() || node.most.is_some()) {
+        if news.iteration.is_some() && (node.iteration.is_none() || node.most.is_some() || node.begun.is_some()) {
             node.begun = news.iteration;
         }
         node.status = status;
@@ -256,9 +261,11 @@ impl Tree {
             *begun = (*begun).max(iteration);
         }
         let n = self.nodes.len();
-        let mut node = Node { key: key.to_owned(), label: id.clone(), parent, iteration, order: UNKNOWN + n, ..Node::default() };
+        let mut node =
+            Node { key: key.to_owned(), label: id.clone(), parent, iteration, order: UNKNOWN + n, ..Node::default() };
         let siblings = parent.and_then(|parent| self.outline.node(place::id(&self.nodes[parent].key)));
-        let branch = siblings.and_then(|(_, node)| node.branches.iter().enumerate().find(|(_, (known, _))| *known == id));
+        let branch =
+            siblings.and_then(|(_, node)| node.branches.iter().enumerate().find(|(_, (known, _))| *known == id));
         if let Some((order, (_, label))) = branch {
             (node.order, node.label) = (order, label.clone());
         } else if let Some((order, sketch)) = self.outline.node(&id).filter(|_| !key.contains('/')) {

@@ -34,6 +34,8 @@ pub(super) struct View {
     questions: Vec<String>,
     doing: String,
     thought: String,
+    /// Whether questions are put to the person at the terminal, who then reads them in full.
+    pub(super) asks_here: bool,
     lost: bool,
     said: String,
     said_since: Duration,
@@ -47,6 +49,7 @@ pub(super) struct View {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
     Header,
+    Tree,
     Text,
     /// A text that is over: the next one is another.
     TextBefore,
@@ -100,6 +103,7 @@ impl View {
             questions: Vec::new(),
             doing: doing.to_owned(),
             thought: String::new(),
+            asks_here: false,
             lost: false,
             said: String::new(),
             said_since: Duration::ZERO,
@@ -227,7 +231,7 @@ impl View {
     pub(super) fn release(&mut self) {
         if let Some(tree) = self.tree.take().filter(|_| !self.is_plain()) {
             for line in tree.lines(self.look) {
-                self.settle(Block::Notes, line);
+                self.settle(Block::Tree, line);
             }
         }
         let names: Vec<String> = self.floor.take().into_iter().chain(self.lanes.keys().cloned()).collect();
@@ -268,11 +272,10 @@ impl View {
         if self.calls.len() > room {
             calls.push(Line::of(Style::Dim, format!("    … {} more", self.calls.len() - room)));
         }
-        calls.extend(nodes);
         let mut alive = Vec::new();
         let mut block = self.block;
-        for (kind, lines) in
-            [(Block::Text, text), (Block::Notes, calls), (Block::Status, vec![self.status(columns, now)])]
+        let status = vec![self.status(columns, now)];
+        for (kind, lines) in [(Block::Text, text), (Block::Notes, calls), (Block::Tree, nodes), (Block::Status, status)]
         {
             if !lines.is_empty() {
                 if block.is_some_and(|before| before != kind) {
@@ -508,9 +511,21 @@ impl View {
 
     fn ask(&mut self, request: &InputRequest) {
         self.questions.push(request.id.clone());
+        if !self.asks_here {
+            let node = self.node_of(request);
+            self.settle(Block::Notes, lines::asked(request, node.as_deref(), self.look));
+        }
+    }
+
+    /// What people call the node that a question is about.
+    pub(super) fn node_of(&self, request: &InputRequest) -> Option<String> {
         let name = |node: &String| self.tree.as_ref().map_or_else(|| node.clone(), |tree| tree.name(node));
-        let node = request.node_id.as_ref().map(name);
-        self.settle(Block::Notes, lines::asked(request, node.as_deref(), self.look));
+        request.node_id.as_ref().map(name)
+    }
+
+    /// Goes on below lines that others have put there.
+    pub(super) fn go_on_below(&mut self) {
+        self.block = Some(Block::Notes);
     }
 
     /// Takes an event into the tree. Whether nothing else is to be made of it.
@@ -534,12 +549,14 @@ impl View {
                 }
             }
             Body::TurnRestarted { .. } => {
-                let name = event.origin.node_id.as_deref().map_or(String::new(), |node| format!("{}: ", tree.name(node)));
+                let name =
+                    event.origin.node_id.as_deref().map_or(String::new(), |node| format!("{}: ", tree.name(node)));
                 if self.is_plain() {
                     self.note(Style::Dim, format!("{name}{RESTARTED}"));
                 }
             }
-            Body::TurnStarted | Body::TurnCompleted { .. } | Body::OutputDelta { .. } | Body::ReasoningDelta { .. } => {}
+            Body::TurnStarted | Body::TurnCompleted { .. } | Body::OutputDelta { .. } | Body::ReasoningDelta { .. } => {
+            }
             _ => return false,
         }
         true

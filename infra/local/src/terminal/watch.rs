@@ -119,7 +119,10 @@ impl<'a> Watch<'a> {
         let from =
             Following { job_id: job.id.clone(), stream_url, after: self.after, retry: RETRY, patience: self.patience };
         let person = out.take_person().filter(|_| !self.json);
-        let view = (!self.json).then(|| View::new(job.clone(), self.after, self.outline, out.look()));
+        let mut view = (!self.json).then(|| View::new(job.clone(), self.after, self.outline, out.look()));
+        if let Some(view) = &mut view {
+            view.asks_here = person.is_some();
+        }
         let asks = job.status == "input_required" || job.open_requests().next().is_some();
         let mut watching = Watching {
             client: &client,
@@ -271,10 +274,14 @@ impl Watching<'_> {
         if let Some(person) = &mut self.person {
             let next = job.open_requests().find(|request| !self.left.contains(&request.id));
             if let Some(request) = next {
+                let mut node = None;
                 if let Some(view) = &mut self.view {
                     self.out.print(&view.take_settled())?;
+                    node = view.node_of(request);
+                    view.go_on_below();
                 }
-                self.out.say(&lines::question(request, self.out.look()))?;
+                self.out.say(&[Line::new()])?;
+                self.out.say(&lines::question(request, node.as_deref(), self.out.look()))?;
                 let dialog = Dialog::new(request.clone());
                 person.attention().await;
                 self.out.prompt(&Line::of(Style::Cyan, dialog.prompt()))?;
@@ -297,6 +304,9 @@ impl Watching<'_> {
             // Ctrl-D: they are gone.
             self.out.say(&[Line::new()])?;
             (self.dialog, self.person, self.look) = (None, None, true);
+            if let Some(view) = &mut self.view {
+                view.asks_here = false;
+            }
             return Ok(());
         };
         match dialog.take(&line) {

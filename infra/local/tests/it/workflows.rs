@@ -91,7 +91,14 @@ async fn the_research_report_goes_the_way_that_the_question_asks_for() {
     let args = doing("research-report.json", "What are the advantages of trains, compared with planes?");
     assert_eq!(terminal::run(system.url(), &args, &mut out).await.unwrap(), ExitCode::SUCCESS, "{}", err.text());
     let text = written.text();
-    for line in ["  ✓ Research desk → Research", "  – Quick answer  skipped", "  ✓ Research / Doubts", "  ✓ Report", "# Report", "✓ completed"] {
+    for line in [
+        "  ✓ Research desk → Research",
+        "  – Quick answer  skipped",
+        "  ✓ Research / Doubts",
+        "  ✓ Report",
+        "# Report",
+        "✓ completed",
+    ] {
         assert!(text.contains(line), "{line} in {text}");
     }
     let (mut out, written, err) = terminal();
@@ -153,10 +160,18 @@ async fn a_question_that_is_left_waiting_is_answered_by_a_command_later() {
     let (mut out, shown, _) = terminal();
     let args = ShowArgs { id: id.clone(), ..ShowArgs::default() };
     assert_eq!(terminal::show(system.url(), &args, &mut out).await.unwrap(), ExitCode::SUCCESS);
-    assert!(shown.text().contains("waits for an answer") && shown.text().contains(" publish --port "), "{}", shown.text());
+    assert!(
+        shown.text().contains("waits for an answer") && shown.text().contains(" publish --port "),
+        "{}",
+        shown.text()
+    );
 
     let (mut out, _, err) = terminal();
-    let args = AnswerArgs { id: id.clone(), words: vec!["reject".to_owned(), "Too long.".to_owned()], ..AnswerArgs::default() };
+    let args = AnswerArgs {
+        id: id.clone(),
+        words: vec!["reject".to_owned(), "Too long.".to_owned()],
+        ..AnswerArgs::default()
+    };
     assert_eq!(terminal::answer(system.url(), &args, &mut out).await.unwrap(), ExitCode::SUCCESS, "{}", err.text());
     let (mut out, followed, err) = terminal();
     let args = local::cli::FollowArgs { id: id.clone(), ..local::cli::FollowArgs::default() };

@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::{super::conversation::{Choice, Conversation}, Wanted};
+use super::{
+    super::conversation::{Choice, Conversation},
+    Wanted,
+};
 
 /// What a workflow's routers and loops ask their models for.
 const SELECT_ROUTE: &str = "select_route";
@@ -27,7 +30,8 @@ pub(super) fn choice(conversation: &Conversation) -> Option<Wanted> {
             Some(Wanted::new(name, json!({"route_id": route, "reasoning": reason})))
         }
         DECIDE => {
-            let round = said.rsplit("Current iteration:").next().and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+            let round =
+                said.rsplit("Current iteration:").next().and_then(|rest| rest.split_whitespace().next()?.parse().ok());
             let goes_on = round.unwrap_or(ROUNDS) < ROUNDS;
             let reason = if goes_on { "It can be better still." } else { "It is good enough now." };
             Some(Wanted::new(name, json!({"continue": goes_on, "reason": reason})))
@@ -44,13 +48,18 @@ fn route<'a>(ids: &'a [Value], orders: &str, said: &str) -> Option<(&'a str, Str
         let described = orders.split("Route ID: ").find(|part| part.starts_with(&format!("\"{id}\"")));
         let described = described.map_or(id, |part| part.split("\n\n").next().unwrap_or(part));
         let known = words(described);
-        let shared: Vec<String> = wanted.iter().filter(|word| known.iter().any(|other| alike(word, other))).cloned().collect();
+        let shared: Vec<String> =
+            wanted.iter().filter(|word| known.iter().any(|other| alike(word, other))).cloned().collect();
         if best.as_ref().is_none_or(|(_, most)| shared.len() > most.len()) {
             best = Some((id, shared));
         }
     }
     let (id, shared) = best?;
-    let reason = if shared.is_empty() { "Nothing points elsewhere.".to_owned() } else { format!("It is about {}.", shared.join(", ")) };
+    let reason = if shared.is_empty() {
+        "Nothing points elsewhere.".to_owned()
+    } else {
+        format!("It is about {}.", shared.join(", "))
+    };
     Some((id, reason))
 }
 
@@ -89,14 +98,21 @@ pub(super) fn play(conversation: &Conversation) -> String {
     }
     let material = material(said);
     let text = quoted(material);
+    if has(&["headline", "title"]) {
+        return format!("# {topic}\n\n{}", undrafted(material));
+    }
     if has(&["critic", "criticis", "critiqu"]) {
-        return format!("Good: it stays with “{text}”.\nTo mend: a clearer first sentence, one example, a shorter end.");
+        return format!(
+            "Good: it stays with “{text}”.\nTo mend: a clearer first sentence, one example, a shorter end."
+        );
     }
     if has(&["edit", "improve", "rewrite", "polish", "refine", "draft"]) {
-        let round = said.split("[Iteration ").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
+        let round =
+            said.split("[Iteration ").nth(1).and_then(|rest| rest.split_whitespace().next()?.parse::<u32>().ok());
         let kept = material.split("\n\n").next().unwrap_or(material).trim();
-        let kept = kept.strip_prefix("Draft ").and_then(|rest| rest.split_once(": ")).map_or(kept, |(_, kept)| kept);
-        let better = ["A plain first sentence now says what it is about.", "An example makes it concrete.", "It ends on time."];
+        let kept = undrafted(kept);
+        let better =
+            ["A plain first sentence now says what it is about.", "An example makes it concrete.", "It ends on time."];
         let round = round.unwrap_or(1);
         let n = usize::try_from(round).unwrap_or(1).clamp(1, better.len());
         return format!("Draft {round}: {}\n\n{}", quoted(kept), better[..n].join(" "));
@@ -108,6 +124,11 @@ pub(super) fn play(conversation: &Conversation) -> String {
          - A real model would name its sources here; this is the demo model, playing its part.",
         part.trim_end_matches('.')
     )
+}
+
+/// A draft without its number.
+fn undrafted(text: &str) -> &str {
+    text.strip_prefix("Draft ").and_then(|rest| rest.split_once(": ")).map_or(text, |(_, kept)| kept)
 }
 
 /// What an agent is to work on, without what its loop says about the iteration.
@@ -132,7 +153,11 @@ fn sentence(text: &str) -> String {
 
 fn quoted(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= QUOTED_CHARS { line } else { line.chars().take(QUOTED_CHARS - 1).collect::<String>() + "…" }
+    if line.chars().count() <= QUOTED_CHARS {
+        line
+    } else {
+        line.chars().take(QUOTED_CHARS - 1).collect::<String>() + "…"
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +197,9 @@ mod tests {
     fn agents_say_something_of_their_orders_and_their_input() {
         let notes = asked("You collect facts.", "How do bees find home?", None).text;
         assert!(notes.contains("How do bees find home?") && notes.contains("You collect facts"), "{notes}");
-        let merged = asked("Write one report.", "Outputs:\n\n## Facts\nBees dance. Often.\n\n## Doubts\nSome do not.", None).text;
+        let merged =
+            asked("Write one report.", "Outputs:\n\n## Facts\nBees dance. Often.\n\n## Doubts\nSome do not.", None)
+                .text;
         assert!(merged.contains("**Facts.** Bees dance.") && merged.contains("**Doubts.** Some do not."), "{merged}");
         let said = "[Instructions: Improve it.]\n\n[Iteration 2 of 3]\n\nDraft 1: Ships sleep at night";
         let draft = asked("You are an editor.", said, None).text;

@@ -282,7 +282,8 @@ async fn a_job_that_asks_where_nobody_is_is_left_waiting_with_the_commands_that_
         let frames: String = events.iter().enumerate().map(|(at, event)| frame(at + 1, event)).collect();
         let (server, base) = Server::with([accepted(), held(format!("{BEGIN}{frames}")), ok(asks.clone())]).await;
         let (mut out, written, err) = terminal();
-        let args = RunArgs { no_tools: true, json, approvals: vec![("*".to_owned(), "always".to_owned())], ..doing("Hi") };
+        let args =
+            RunArgs { no_tools: true, json, approvals: vec![("*".to_owned(), "always".to_owned())], ..doing("Hi") };
         assert_eq!(run(&base, &args, &mut out).await.unwrap(), code(3), "{}", err.text());
         let port = base.port().unwrap();
         assert_eq!(

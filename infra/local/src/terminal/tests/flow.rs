@@ -9,7 +9,8 @@ fn document() -> Value {
         extend(&mut all, data);
         json!({"id": id, "type": kind, "data": all})
     };
-    let edge = |source: &str, handle: &str, target: &str| json!({"source": source, "sourceHandle": handle, "target": target});
+    let edge =
+        |source: &str, handle: &str, target: &str| json!({"source": source, "sourceHandle": handle, "target": target});
     json!({
         "nodes": [
             node("start", "start", json!({})),
@@ -32,7 +33,10 @@ fn document() -> Value {
 
 fn flow_job() -> Value {
     let mut job = queued_job();
-    extend(&mut job, json!({"kind": "workflow", "workflow": {"name": "Flow", "node_states": {}, "execution_order": []}}));
+    extend(
+        &mut job,
+        json!({"kind": "workflow", "workflow": {"name": "Flow", "node_states": {}, "execution_order": []}}),
+    );
     job
 }
 
@@ -123,13 +127,15 @@ job_01JD000000000000000000TEST  demo/model
 
 #[test]
 fn a_terminal_shows_the_nodes_as_a_tree_that_moves_and_then_stands() {
-    let mut watching =
-        Watching::of(&flow_job(), Outline::of(&document()), 0, Look::Live { columns: 80, rows: 40 });
+    let mut watching = Watching::of(&flow_job(), Outline::of(&document()), 0, Look::Live { columns: 80, rows: 40 });
     watching.apply(&half_way());
     assert_eq!(watching.seen(), HALF_WAY);
     watching.apply(&rest());
     let seen = watching.seen();
-    assert!(seen.ends_with("It is noon.\n\n✓ completed  2 turns · 3 tool calls · 1,234 tokens · 12 s · $0.0012"), "{seen}");
+    assert!(
+        seen.ends_with("It is noon.\n\n✓ completed  2 turns · 3 tool calls · 1,234 tokens · 12 s · $0.0012"),
+        "{seen}"
+    );
     assert!(seen.contains("\n  ✓ ROUNDS  2 iterations · 5 s · 300 tokens\n"), "{seen}");
     assert!(seen.contains("\n  ✓ SUB  2 s\n  └ ✓ inner  2 s\n  ✓ OUT\n\n"), "{seen}");
     assert_eq!(seen.matches("START").count(), 1, "the tree stands there once: {seen}");
@@ -156,7 +162,10 @@ fn plainly_each_change_of_a_node_is_a_line_and_the_output_comes_last() {
     assert!(text.contains("\n  ✗ PANEL / Left  2 s — It took too long.\n"), "{text}");
     assert!(text.contains("\n  ● ROUNDS #2 / EDITOR\n"), "{text}");
     assert!(!text.contains("Once upon"), "{text}");
-    assert!(text.ends_with("\n\nIt is noon.\n\n✓ completed  2 turns · 3 tool calls · 1,234 tokens · 12 s · $0.0012\n"), "{text}");
+    assert!(
+        text.ends_with("\n\nIt is noon.\n\n✓ completed  2 turns · 3 tool calls · 1,234 tokens · 12 s · $0.0012\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -173,7 +182,8 @@ fn without_a_document_the_nodes_find_their_places_by_their_names() {
 #[test]
 fn iterations_of_a_loop_within_a_loop_stand_under_their_own() {
     let node_of = |id: &str, kind: &str| json!({"id": id, "type": kind, "data": {}});
-    let edge = |source: &str, handle: &str, target: &str| json!({"source": source, "sourceHandle": handle, "target": target});
+    let edge =
+        |source: &str, handle: &str, target: &str| json!({"source": source, "sourceHandle": handle, "target": target});
     let outline = Outline::of(&json!({
         "nodes": [node_of("outer", "whileLoop"), node_of("inner", "whileLoop"), node_of("a", "agent")],
         "edges": [edge("outer", "body", "inner"), edge("inner", "body", "a")],
@@ -192,7 +202,8 @@ fn iterations_of_a_loop_within_a_loop_stand_under_their_own() {
         let mut watching = Watching::of(&flow_job(), outline, 0, Look::Live { columns: 80, rows: 40 });
         watching.apply(&events);
         let seen = watching.seen();
-        for line in ["  ├ 1 ⠋ inner", "  │   ├ 1 ✓ a", "  │   └ 2 ✓ a", "  └ 2 ⠋ inner", "      └ 1 ✓ a"] {
+        for line in ["  ├ 1 ⠋ inner", "  │   ├ 1 ✓ a", "  │   └ 2 ✓ a", "  └ 2 ⠋ inner", "      └ 1 ✓ a"]
+        {
             assert!(seen.contains(line), "{line}: {seen}");
         }
     }
@@ -200,10 +211,11 @@ fn iterations_of_a_loop_within_a_loop_stand_under_their_own() {
 
 #[test]
 fn a_tree_that_does_not_fit_shows_what_is_at_work() {
-    let nodes: Vec<Value> =
-        (0..200).map(|n| json!({"id": format!("n{n}"), "type": "agent", "data": {"label": format!("Node {n}")}})).collect();
+    let nodes: Vec<Value> = (0..200)
+        .map(|n| json!({"id": format!("n{n}"), "type": "agent", "data": {"label": format!("Node {n}")}}))
+        .collect();
     let outline = Outline::of(&json!({"nodes": nodes, "edges": []}));
-    let mut watching = Watching::of(&flow_job(), outline, 0, Look::Live { columns: 40, rows: 12 });
+    let mut watching = Watching::of(&flow_job(), outline, 0, Look::Live { columns: 44, rows: 12 });
     for n in 0..50 {
         watching.apply(&[node("completed", &format!("n{n}"), 1, json!({}))]);
     }
@@ -229,8 +241,7 @@ job_01JD000000000000000000TEST  demo/model
 #[test]
 fn what_is_drawn_fits_the_width_whatever_a_node_says() {
     for columns in [20, 30, 60] {
-        let mut watching =
-            Watching::of(&flow_job(), Outline::of(&document()), 0, Look::Live { columns, rows: 40 });
+        let mut watching = Watching::of(&flow_job(), Outline::of(&document()), 0, Look::Live { columns, rows: 40 });
         watching.apply(&half_way());
         watching.apply(&[said("editor#2", &"日本 word ".repeat(40))]);
         for line in seen(&watching.written.text(), 10_000) {
@@ -241,8 +252,7 @@ fn what_is_drawn_fits_the_width_whatever_a_node_says() {
 
 #[test]
 fn a_job_that_ends_early_leaves_nothing_at_work() {
-    let mut watching =
-        Watching::of(&flow_job(), Outline::of(&document()), 0, Look::Live { columns: 80, rows: 40 });
+    let mut watching = Watching::of(&flow_job(), Outline::of(&document()), 0, Look::Live { columns: 80, rows: 40 });
     watching.apply(&half_way());
     watching.apply(&[event("job.cancelled", json!({"status": "cancelled"}))]);
     let seen = watching.seen();

@@ -280,7 +280,9 @@ fn hostile_text_gives_the_terminal_no_orders_wherever_it_stands() {
     let mut flow = queued_job();
     flow["kind"] = "workflow".into();
     let outline = Outline::of(&json!({"nodes": [{"id": evil, "type": "agent", "data": {"label": evil}}]}));
-    for (job, look) in [&queued_job(), &flow].iter().flat_map(|job| [(job, Look::Plain), (job, Look::Live { columns: 80, rows: 24 })]) {
+    for (job, look) in
+        [&queued_job(), &flow].iter().flat_map(|job| [(job, Look::Plain), (job, Look::Live { columns: 80, rows: 24 })])
+    {
         let mut watching = Watching::of(job, outline.clone(), 0, look);
         watching.apply(&events);
         // The reader of screens fails on every order that the screen does not give by itself.
@@ -370,10 +372,13 @@ fn the_status_says_what_is_going_on_and_for_how_long() {
 fn a_question_is_a_line_that_says_what_it_is_about() {
     let mut watching = Watching::plain();
     watching.apply(&[
-        event("input.requested", json!({
-            "id": "req_1", "kind": "approval", "prompt": "Send this?",
-            "tool_call": {"name": "send_email", "arguments": "{\"to\":\"ada\"}"},
-        })),
+        event(
+            "input.requested",
+            json!({
+                "id": "req_1", "kind": "approval", "prompt": "Send this?",
+                "tool_call": {"name": "send_email", "arguments": "{\"to\":\"ada\"}"},
+            }),
+        ),
         event("input.resolved", json!({"id": "req_1", "answer": {"action": "approve", "by": "local"}})),
     ]);
     assert_eq!(

@@ -89,7 +89,9 @@ impl Tree {
         if let Some(error) = &node.error {
             match look {
                 Look::Plain => line = line.with(Style::Red, format!(" — {}", text::one_line(&error.message))),
-                Look::Live { .. } => errors = lines::indented(Style::Red, &error.message, text::width(indent) + 2, look),
+                Look::Live { .. } => {
+                    errors = lines::indented(Style::Red, &error.message, text::width(indent) + 2, look)
+                }
             }
         }
         if let (Look::Live { columns, .. }, Some(_)) = (look, now) {

@@ -38,7 +38,8 @@ impl Tree {
         let way = if way.is_empty() { String::new() } else { format!("{way}/") };
         let around = if around.is_empty() { String::new() } else { format!("#{around}") };
         let known = self.outline.node(id).filter(|_| way.is_empty()).and_then(|(_, node)| node.within.as_ref());
-        let above = known.map(|id| format!("{way}{id}{around}")).or_else(|| self.loop_at_work(&way, &around, iteration));
+        let above =
+            known.map(|id| format!("{way}{id}{around}")).or_else(|| self.loop_at_work(&way, &around, iteration));
         match above {
             Some(above) => Place { id: id.to_owned(), above: Some(above), iteration },
             None => top(local),
@@ -51,11 +52,8 @@ impl Tree {
             let rest = key.strip_prefix(way).and_then(|rest| rest.strip_suffix(around));
             rest.is_some_and(|id| !id.is_empty() && !id.contains(['/', ':', '#']))
         };
-        // A loop within a loop may not have said yet that it is one.
-        let is_loop = |node: &Node| match node.begun {
-            Some(begun) => Some(begun) >= iteration,
-            None => node.status.is_at_work(),
-        };
+        // A loop within a loop may not have said yet that it is one, or that it has got so far.
+        let is_loop = |node: &Node| node.status.is_at_work() || (node.begun.is_some() && node.begun >= iteration);
         let loops = self.nodes.iter().filter(|node| fits(&node.key) && is_loop(node));
         loops.max_by_key(|node| (node.begun.is_some(), node.status.is_at_work())).map(|node| node.key.clone())
     }
