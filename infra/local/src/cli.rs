@@ -30,13 +30,14 @@ const EXAMPLES: &str = "\
 Examples:
   nightshift                                            start the system
   nightshift run \"What time is it in Tokyo?\"            start a job and watch it
-  nightshift run --workflow flow.json --json            run a workflow; events as JSON lines
+  nightshift run --workflow flow.json \"...\"            run a workflow and watch its nodes
   nightshift follow job_01J...                          watch a job from its beginning
+  nightshift answer job_01J... approve                  answer the question that a job waits for
 
 The model is reached at OPENROUTER_API_KEY's account, or at NIGHTSHIFT_MODEL_URL with NIGHTSHIFT_MODEL_API_KEY.";
 
 /// How the system is started.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "The system")]
 pub struct ServeArgs {
     /// The port on 127.0.0.1 that the system listens at, and where the other commands look for it. By default 7070, or a
@@ -70,6 +71,30 @@ pub struct ServeArgs {
     pub openrouter_api_key: Option<Key>,
 }
 
+/// How this program was called, for the commands that it tells people to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// What stands before a command's name.
+    pub program: &'static str,
+    /// The data directory that was named.
+    pub data: Option<PathBuf>,
+}
+
+impl Default for Invocation {
+    fn default() -> Self {
+        Self { program: "nightshift", data: None }
+    }
+}
+
+impl Invocation {
+    /// Of this process.
+    pub fn of(args: &ServeArgs) -> Self {
+        // Whoever came by `cargo run` has no `nightshift` in their path.
+        let by_cargo = startup::env::optional("CARGO").is_ok_and(|cargo| cargo.is_some());
+        Self { program: if by_cargo { "cargo run --" } else { "nightshift" }, data: args.data.clone() }
+    }
+}
+
 /// A key that is not shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(String);
@@ -99,8 +124,11 @@ impl FromStr for Key {
 pub enum Command {
     /// Start a job and watch it until it ends.
     ///
-    /// Exits with 0 when the job completed, 1 when it failed or was refused, 130 when it was cancelled or Ctrl-C ended the
-    /// watching (the job itself goes on), 2 when no system can be reached or started.
+    /// When the job asks something and a person is at the terminal, they are asked.
+    ///
+    /// Exits with 0 when the job completed, 1 when it failed or was refused, 3 when it waits for an answer that nobody gave,
+    /// 130 when it was cancelled or Ctrl-C ended the watching (the job itself goes on), 2 when no system can be reached or
+    /// started.
     Run(RunArgs),
     /// List jobs, newest first.
     Jobs(JobsArgs),
@@ -108,6 +136,12 @@ pub enum Command {
     Show(ShowArgs),
     /// Watch a job, from its beginning or from an event on; exits as `run` does.
     Follow(FollowArgs),
+    /// Answer a question that a job waits for. Where no system runs, starts one and watches the job go on.
+    Answer(AnswerArgs),
+    /// Say something to a job at work; it is taken in at the next turn.
+    Say(SayArgs),
+    /// Start a job that goes on where one failed or was cancelled, and watch it; exits as `run` does.
+    Retry(RetryArgs),
     /// Cancel a job. Harmless when it has ended.
     Cancel(CancelArgs),
     /// List the tools that jobs can use.
@@ -140,9 +174,13 @@ pub struct RunArgs {
     /// Instructions to the model, beside the text.
     #[arg(long, short, value_name = "TEXT")]
     pub instructions: Option<String>,
-    /// Run the workflow in this file (JSON).
+    /// Run the workflow in this file (JSON); the text is its input. Its agents that name no tools may use those that are
+    /// named here.
     #[arg(long, short, value_name = "FILE")]
     pub workflow: Option<PathBuf>,
+    /// Whether calls of a tool need a person's approval; can be given several times. The tool may be `*`: all others.
+    #[arg(long = "approval", value_name = "TOOL=always|never", value_parser = approval)]
+    pub approvals: Vec<(String, String)>,
     /// Print each event as one line of JSON.
     #[arg(long)]
     pub json: bool,
@@ -203,6 +241,69 @@ pub struct FollowArgs {
     pub owned: bool,
 }
 
+/// `nightshift answer`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(override_usage = "nightshift answer [OPTIONS] <JOB> [REQUEST] <ACTION> [DATA]")]
+pub struct AnswerArgs {
+    /// The job.
+    #[arg(value_name = "JOB")]
+    pub id: String,
+    /// The question, unless there is only one; an action (approve, reject, skip, submit, modify) or the id of one of the
+    /// question's options; and what comes with it: text, JSON where the question wants that, or `-` to read it from
+    /// standard input.
+    #[arg(value_name = "[REQUEST] ACTION [DATA]", num_args = 1..=3, required = true)]
+    pub words: Vec<String>,
+    /// Whose job.
+    #[command(flatten)]
+    pub caller: Caller,
+    /// Whether the system runs inside this very process, and so stops with it.
+    #[arg(skip)]
+    pub owned: bool,
+}
+
+/// `nightshift say`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SayArgs {
+    /// The job.
+    #[arg(value_name = "JOB")]
+    pub id: String,
+    /// What is said; `-` reads it from standard input.
+    pub text: String,
+    /// Whose job.
+    #[command(flatten)]
+    pub caller: Caller,
+    /// Whether the system runs inside this very process, and so stops with it.
+    #[arg(skip)]
+    pub owned: bool,
+}
+
+/// `nightshift retry`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RetryArgs {
+    /// The job that failed or was cancelled.
+    #[arg(value_name = "JOB")]
+    pub id: String,
+    /// Go on from this node of its workflow instead of the one that failed.
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+    /// Print each event as one line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Whose job.
+    #[command(flatten)]
+    pub caller: Caller,
+    /// Whether the system runs inside this very process, and so stops with it.
+    #[arg(skip)]
+    pub owned: bool,
+}
+
+fn approval(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once('=') {
+        Some((tool, rule @ ("always" | "never"))) if !tool.is_empty() => Ok((tool.to_owned(), rule.to_owned())),
+        _ => Err("it must be a tool's name or *, `=`, and `always` or `never`".to_owned()),
+    }
+}
+
 /// `nightshift cancel`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CancelArgs {
@@ -256,6 +357,29 @@ mod tests {
     fn a_run_needs_a_text_or_a_workflow() {
         assert!(Cli::try_parse_from(["nightshift", "run"]).is_err());
         assert!(Cli::try_parse_from(["nightshift", "run", "--workflow", "flow.json"]).is_ok());
+    }
+
+    #[test]
+    fn an_answer_has_an_action_and_perhaps_a_question_and_data() {
+        let words = |line: &[&str]| match Cli::try_parse_from([&["nightshift", "answer", "job_1"], line].concat()) {
+            Ok(Cli { command: Some(Command::Answer(answer)), .. }) => Some(answer.words),
+            _ => None,
+        };
+        assert_eq!(words(&["approve"]).unwrap(), ["approve"]);
+        assert_eq!(words(&["r.1", "modify", "-", "--user", "ada"]).unwrap(), ["r.1", "modify", "-"]);
+        assert_eq!(words(&[]), None);
+        assert_eq!(words(&["a", "b", "c", "d"]), None);
+    }
+
+    #[test]
+    fn an_approval_names_a_tool_and_a_rule() {
+        let approvals =
+            |of: &str| Cli::try_parse_from(["nightshift", "run", "Hi", "--approval", of, "--approval", "*=never"]);
+        let Some(Command::Run(run)) = approvals("send=always").unwrap().command else { panic!("not a run") };
+        assert_eq!(run.approvals[0], ("send".to_owned(), "always".to_owned()));
+        for wrong in ["send", "send=perhaps", "=always"] {
+            assert!(approvals(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

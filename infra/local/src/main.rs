@@ -7,7 +7,7 @@ use std::{
 
 use clap::Parser as _;
 use local::{
-    cli::{Cli, Command, ServeArgs},
+    cli::{Cli, Command, Invocation, ServeArgs},
     serve::{self, System},
     stack::InUse,
     terminal::{self, Terminal},
@@ -26,7 +26,7 @@ async fn main() -> ExitCode {
     startup::aws::install_crypto();
     let done = match cli.command {
         None => serve(&cli.serve).await,
-        Some(command) => carry_out(command, &cli.serve, &mut Terminal::stdio(cli.plain)).await,
+        Some(ref command) => carry_out(command.clone(), &cli.serve, &mut terminal(&cli)).await,
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "error: {error:#}");
@@ -34,10 +34,14 @@ async fn main() -> ExitCode {
     })
 }
 
+fn terminal(cli: &Cli) -> Terminal {
+    Terminal::stdio(cli.plain, Invocation::of(&cli.serve))
+}
+
 async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let system = match serve::start(args).await {
         Ok(system) => system,
-        Err(error) => return already_running(error),
+        Err(error) => return already_running(error, Invocation::of(args).program),
     };
     let exposed = if args.expose { Some(system.stack.expose().await?) } else { None };
     system.introduce(exposed)?;
@@ -47,14 +51,14 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// A second system on the same directory would only be in the way of the first: that one can be used.
-fn already_running(error: anyhow::Error) -> anyhow::Result<ExitCode> {
+fn already_running(error: anyhow::Error, program: &str) -> anyhow::Result<ExitCode> {
     let Some(InUse { holder: Some(holder), .. }) = error.downcast_ref::<InUse>() else { return Err(error) };
     let url = holder.url.trim_end_matches('/');
     let port = url.rsplit(':').next().unwrap_or_default();
     writeln!(
         io::stderr(),
-        "error: {error}\n\nUse the one that runs: nightshift --port {port} run \"…\", jobs, follow, …\n\
-         Or start a second one with a directory of its own: nightshift --data DIR"
+        "error: {error}\n\nUse the one that runs: {program} --port {port} run \"…\", jobs, follow, …\n\
+         Or start a second one with a directory of its own: {program} --data DIR"
     )?;
     Ok(ExitCode::from(UNUSABLE))
 }
@@ -70,6 +74,21 @@ async fn carry_out(command: Command, args: &ServeArgs, out: &mut Terminal) -> an
             let (base, system) = found_or_started(args).await?;
             follow.owned = system.is_some();
             end(terminal::follow(&base, &follow, out).await, system).await
+        }
+        Command::Retry(mut retry) => {
+            let (base, system) = found_or_started(args).await?;
+            retry.owned = system.is_some();
+            end(terminal::retry(&base, &retry, out).await, system).await
+        }
+        Command::Answer(mut answer) => {
+            let (base, system) = found_or_started(args).await?;
+            answer.owned = system.is_some();
+            end(terminal::answer(&base, &answer, out).await, system).await
+        }
+        Command::Say(mut say) => {
+            let (base, system) = found_or_started(args).await?;
+            say.owned = system.is_some();
+            end(terminal::say(&base, &say, out).await, system).await
         }
         Command::Jobs(jobs) => terminal::jobs(&found(args).await?, &jobs, out).await,
         Command::Show(show) => terminal::show(&found(args).await?, &show, out).await,

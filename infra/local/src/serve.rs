@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use model_client::{Secret, Url};
 
 use crate::{
-    cli::{DEFAULT_PORT, ServeArgs},
+    cli::{DEFAULT_PORT, Invocation, ServeArgs},
     data_dir,
     demo_model::{self, DemoModel},
     stack::{Options, Stack},
@@ -134,9 +134,7 @@ impl System {
             1 => writeln!(out, "\n1 unfinished turn of an earlier run goes on.")?,
             n => writeln!(out, "\n{n} unfinished turns of an earlier run go on.")?,
         }
-        // Whoever came by `cargo run` has no `nightshift` in their path.
-        let by_cargo = startup::env::optional("CARGO").is_ok_and(|cargo| cargo.is_some());
-        let command = if by_cargo { "cargo run --" } else { "nightshift" };
+        let command = Invocation::of(&ServeArgs::default()).program;
         writeln!(
             out,
             "\nTry it:\n  curl -s {url}/jobs -H 'content-type: application/json' \\\n    \

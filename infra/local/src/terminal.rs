@@ -1,62 +1,71 @@
 //! The commands of `nightshift` that talk to a running system, for people at a terminal and for scripts.
 //!
 //! A client of the HTTP API and nothing else: what it shows, any other client could show. The stages, each knowing only
-//! the one before it: [`client`] asks, [`stream`] follows, [`event`] reads, [`view`] decides what a person sees, and
-//! [`screen`] puts it there. No text that others wrote reaches the terminal without passing [`text`].
+//! the one before it: [`client`] asks, [`stream`] follows, [`event`] reads, [`view`] decides what a person sees (a
+//! workflow's nodes as a [`tree`]), and [`screen`] puts it there; [`watch`] joins them, and puts a job's questions to the
+//! [`person`] at the terminal. No text that others wrote reaches the terminal without passing [`text`].
 
+mod ask;
 mod client;
 mod event;
+mod hint;
 mod lines;
 mod listing;
+mod outline;
+mod person;
 mod screen;
 mod sse;
 mod stream;
 mod text;
 mod tool_list;
+mod tree;
 mod view;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     error::Error as _,
-    future::Future,
     io::{self, Read},
-    pin::{Pin, pin},
     process::ExitCode,
     time::Duration,
 };
 
 use anyhow::Context;
-use futures_util::{Stream, StreamExt};
 use serde_json::{Value, json};
-use tokio::time::{Instant, MissedTickBehavior, interval};
 use ulid::Ulid;
 use url::Url;
 
-pub use self::screen::{Look, Terminal};
 use self::{
     client::{Client, ClientError},
-    event::{Event, Job},
+    event::{InputRequest, Job},
+    hint::Hint,
+    outline::Outline,
     screen::{Line, Style},
-    stream::{Following, Told},
-    view::View,
+    watch::{Watch, interrupted},
 };
-use crate::cli::{CancelArgs, DEFAULT_PORT, FollowArgs, JobsArgs, RunArgs, ShowArgs, ToolsArgs};
+pub use self::{
+    person::Person,
+    screen::{Look, Terminal},
+};
+use crate::cli::{
+    AnswerArgs, Caller, CancelArgs, FollowArgs, JobsArgs, RetryArgs, RunArgs, SayArgs, ShowArgs, ToolsArgs,
+};
 
 /// A job failed, or the API said no.
 const FAILED: u8 = 1;
 /// The command could not be understood, or the system could not be reached.
 const UNUSABLE: u8 = 2;
+/// The job waits for an answer that nobody at this terminal gives.
+const WAITS: u8 = 3;
 /// The job was cancelled, or Ctrl-C was pressed.
 const CANCELLED: u8 = 130;
 
 /// How long a stream may be out of reach until watching ends.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long to wait before a stream is asked for again, until the server says how long.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often what moves is drawn.
-const FRAME: Duration = Duration::from_millis(100);
+/// The most waiting jobs of a list whose questions are asked for.
+const QUESTIONS: usize = 20;
 /// The longest page of jobs that is asked for.
 const PAGE: usize = 100;
 
@@ -65,23 +74,22 @@ const PAGE: usize = 100;
 /// # Errors
 /// When nothing can be written, or a file or standard input not be read.
 pub async fn run(base: &Url, args: &RunArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
-    let caller = args.caller.user.as_deref();
-    let client = match Client::new(base, caller) {
+    let client = match client(base, &args.caller) {
         Ok(client) => client,
-        Err(error) => return unusable(&format!("{error:#}"), out),
+        Err(error) => return unusable(&error, out),
     };
     let request = match request(args, &client).await {
         Ok(request) => request,
         Err(error) => match error.downcast_ref::<ClientError>() {
             Some(error) => return complain(error, out),
-            None => return unusable(&format!("{error:#}"), out),
+            None => return unusable(&error, out),
         },
     };
-    let started =
-        client.start(&request, &format!("run-{}", Ulid::generate())).await.and_then(|job| read(&client, &job));
-    match started {
+    let outline = Outline::of(&request["workflow"]);
+    let key = format!("run-{}", Ulid::generate());
+    match client.start(&request, &key).await.and_then(|job| read(&client, &job)) {
         Ok(job) => {
-            let watch = Watch { base, caller, json: args.json, owned: args.owned, after: 0, patience: PATIENCE };
+            let watch = Watch { outline, json: args.json, ..Watch::new(base, &args.caller, args.owned) };
             watch.job(client, job, interrupted(), out).await
         }
         Err(error) => complain(&error, out),
@@ -93,19 +101,162 @@ pub async fn run(base: &Url, args: &RunArgs, out: &mut Terminal) -> anyhow::Resu
 /// # Errors
 /// When nothing can be written.
 pub async fn follow(base: &Url, args: &FollowArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
-    let caller = args.caller.user.as_deref();
-    let client = match Client::new(base, caller) {
+    let client = match client(base, &args.caller) {
         Ok(client) => client,
-        Err(error) => return unusable(&format!("{error:#}"), out),
+        Err(error) => return unusable(&error, out),
     };
     match client.job(&args.id).await.and_then(|job| read(&client, &job)) {
         Ok(job) => {
+            let outline = outline(&job);
             let watch =
-                Watch { base, caller, json: args.json, owned: args.owned, after: args.after, patience: PATIENCE };
+                Watch { outline, json: args.json, after: args.after, ..Watch::new(base, &args.caller, args.owned) };
             watch.job(client, job, interrupted(), out).await
         }
         Err(error) => complain(&error, out),
     }
+}
+
+/// Starts the job that goes on where one ended without an answer, and watches it.
+///
+/// # Errors
+/// When nothing can be written.
+pub async fn retry(base: &Url, args: &RetryArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
+    let client = match client(base, &args.caller) {
+        Ok(client) => client,
+        Err(error) => return unusable(&error, out),
+    };
+    let key = format!("retry-{}", Ulid::generate());
+    match client.retry(&args.id, args.node.as_deref(), &key).await.and_then(|job| read(&client, &job)) {
+        Ok(job) => {
+            let outline = outline(&job);
+            let watch = Watch { outline, json: args.json, ..Watch::new(base, &args.caller, args.owned) };
+            watch.job(client, job, interrupted(), out).await
+        }
+        Err(error) => complain(&error, out),
+    }
+}
+
+/// Answers a question of a job. In a system of this process's own, watches the job go on.
+///
+/// # Errors
+/// When nothing can be written, or standard input not be read.
+pub async fn answer(base: &Url, args: &AnswerArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
+    let client = match client(base, &args.caller) {
+        Ok(client) => client,
+        Err(error) => return unusable(&error, out),
+    };
+    let job = match client.job(&args.id).await.and_then(|job| read(&client, &job)) {
+        Ok(job) => job,
+        Err(error) => return complain(&error, out),
+    };
+    let (request, rest) = match asked(&job, &args.words) {
+        Ok(asked) => asked,
+        Err(why) => {
+            let hint = Hint::new(out, base, args.caller.user.as_deref(), args.owned);
+            let code = refuse(&why, FAILED, out)?;
+            for request in job.open_requests() {
+                let look = out.look();
+                for line in lines::question_with_commands(&job.id, request, &hint, look) {
+                    out.tell(&line)?;
+                }
+            }
+            return Ok(code);
+        }
+    };
+    let action = rest.first().map_or("", String::as_str);
+    let typed = match rest.get(1) {
+        Some(text) => Some(text_or_stdin(text)?),
+        None => None,
+    };
+    let data = match typed.map_or(Ok(None), |typed| ask::data(request, action, typed.trim_end())) {
+        Ok(data) => data,
+        Err(why) => return refuse(&why, FAILED, out),
+    };
+    match client.answer(&job.id, &request.id, action, data.as_ref()).await.and_then(|job| read(&client, &job)) {
+        Ok(now) => {
+            let line = Line::of(Style::Green, "✓ ").with(Style::Bold, &now.id);
+            let line = line.with(Style::Plain, format!("  answered: {action}"));
+            out.print(&[line.with(Style::Dim, format!("  {}", text::one_line(&request.id)))])?;
+            go_on(base, &args.caller, args.owned, client, now, out).await
+        }
+        Err(error) => complain(&error, out),
+    }
+}
+
+/// Says something to a job at work. In a system of this process's own, watches the job go on.
+///
+/// # Errors
+/// When nothing can be written, or standard input not be read.
+pub async fn say(base: &Url, args: &SayArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
+    let client = match client(base, &args.caller) {
+        Ok(client) => client,
+        Err(error) => return unusable(&error, out),
+    };
+    let text = text_or_stdin(&args.text)?;
+    let said = client.say(&args.id, &text, &format!("say-{}", Ulid::generate())).await;
+    let job = match said {
+        Ok(()) => client.job(&args.id).await.and_then(|job| read(&client, &job)),
+        Err(error) => return complain(&error, out),
+    };
+    match job {
+        Ok(job) => {
+            let line = Line::of(Style::Green, "✓ ").with(Style::Bold, &job.id);
+            out.print(&[line.with(Style::Plain, "  the message is taken in at the next turn")])?;
+            go_on(base, &args.caller, args.owned, client, job, out).await
+        }
+        Err(error) => complain(&error, out),
+    }
+}
+
+/// Watches a job whose system stops with this process: otherwise nothing would come of what was just said to it.
+async fn go_on(
+    base: &Url,
+    caller: &Caller,
+    owned: bool,
+    client: Client,
+    job: Job,
+    out: &mut Terminal,
+) -> anyhow::Result<ExitCode> {
+    if !owned {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let outline = outline(&job);
+    let watch = Watch { outline, after: job.last_event.unwrap_or(0), ..Watch::new(base, caller, owned) };
+    watch.job(client, job, interrupted(), out).await
+}
+
+/// The question that `words` are about, and the words without its name.
+fn asked<'a>(job: &'a Job, words: &'a [String]) -> Result<(&'a InputRequest, &'a [String]), String> {
+    let open: Vec<&InputRequest> = job.open_requests().collect();
+    if let Some((first, rest)) = words.split_first().filter(|(_, rest)| !rest.is_empty())
+        && let Some(request) = job.input_requests.iter().flatten().find(|request| request.id == *first)
+    {
+        return Ok((request, rest));
+    }
+    match open.as_slice() {
+        [] => Err(format!("{} asks nothing; it is {}", job.id, lines::words(&job.status))),
+        [request] if words.len() <= 2 => Ok((request, words)),
+        [request] => Err(format!("{} has no question {}; it asks {}", job.id, words[0], request.id)),
+        open => Err(format!("{} asks {} questions; say which one you answer", job.id, open.len())),
+    }
+}
+
+/// The outline of a job's workflow, as far as the job tells it.
+fn outline(job: &Job) -> Outline {
+    job.workflow.as_ref().map_or_else(Outline::default, |run| Outline::of(&run.graph))
+}
+
+fn client(base: &Url, caller: &Caller) -> anyhow::Result<Client> {
+    Client::new(base, caller.user.as_deref())
+}
+
+fn text_or_stdin(text: &str) -> anyhow::Result<String> {
+    if text != "-" {
+        return Ok(text.to_owned());
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
+    Ok(text)
 }
 
 /// Lists jobs.
@@ -113,9 +264,9 @@ pub async fn follow(base: &Url, args: &FollowArgs, out: &mut Terminal) -> anyhow
 /// # Errors
 /// When nothing can be written.
 pub async fn jobs(base: &Url, args: &JobsArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
-    let client = match Client::new(base, args.caller.user.as_deref()) {
+    let client = match client(base, &args.caller) {
         Ok(client) => client,
-        Err(error) => return unusable(&format!("{error:#}"), out),
+        Err(error) => return unusable(&error, out),
     };
     let mut jobs: Vec<Value> = Vec::new();
     let mut page: Option<String> = None;
@@ -137,11 +288,18 @@ pub async fn jobs(base: &Url, args: &JobsArgs, out: &mut Terminal) -> anyhow::Re
         let text: String = jobs.iter().map(|job| text::json_line(&job.to_string()) + "\n").collect();
         return ended(out.write(&text), ExitCode::SUCCESS);
     }
-    let jobs: Vec<Job> = match jobs.iter().map(|job| read(&client, job)).collect() {
+    let mut jobs: Vec<Job> = match jobs.iter().map(|job| read(&client, job)).collect() {
         Ok(jobs) => jobs,
         Err(error) => return complain(&error, out),
     };
-    let lines = listing::jobs(&jobs, page.is_some(), jiff::Timestamp::now(), out.look());
+    // A list does not say what its jobs wait for.
+    for job in jobs.iter_mut().filter(|job| job.status == "input_required").take(QUESTIONS) {
+        if let Ok(whole) = client.job(&job.id).await.and_then(|job| read(&client, &job)) {
+            job.input_requests = whole.input_requests;
+        }
+    }
+    let hint = Hint::new(out, base, args.caller.user.as_deref(), false);
+    let lines = listing::jobs(&jobs, page.is_some(), jiff::Timestamp::now(), &hint, out.look());
     ended(out.print(&lines), ExitCode::SUCCESS)
 }
 
@@ -150,9 +308,9 @@ pub async fn jobs(base: &Url, args: &JobsArgs, out: &mut Terminal) -> anyhow::Re
 /// # Errors
 /// When nothing can be written.
 pub async fn show(base: &Url, args: &ShowArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
-    let client = match Client::new(base, args.caller.user.as_deref()) {
+    let client = match client(base, &args.caller) {
         Ok(client) => client,
-        Err(error) => return unusable(&format!("{error:#}"), out),
+        Err(error) => return unusable(&error, out),
     };
     let answer = match client.job(&args.id).await {
         Ok(answer) => answer,
@@ -163,8 +321,10 @@ pub async fn show(base: &Url, args: &ShowArgs, out: &mut Terminal) -> anyhow::Re
     }
     match read(&client, &answer) {
         Ok(job) => {
-            let at = answer_at(base, &job.id);
-            ended(out.print(&listing::job(&job, jiff::Timestamp::now(), &at, out.look())), ExitCode::SUCCESS)
+            let hint = Hint::new(out, base, args.caller.user.as_deref(), false);
+            let tree = tree::Tree::new(outline(&job), &job);
+            let page = listing::job(&job, &tree, jiff::Timestamp::now(), &hint, out.look());
+            ended(out.print(&page), ExitCode::SUCCESS)
         }
         Err(error) => complain(&error, out),
     }
@@ -175,9 +335,9 @@ pub async fn show(base: &Url, args: &ShowArgs, out: &mut Terminal) -> anyhow::Re
 /// # Errors
 /// When nothing can be written.
 pub async fn cancel(base: &Url, args: &CancelArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
-    let client = match Client::new(base, args.caller.user.as_deref()) {
+    let client = match client(base, &args.caller) {
         Ok(client) => client,
-        Err(error) => return unusable(&format!("{error:#}"), out),
+        Err(error) => return unusable(&error, out),
     };
     match client.cancel(&args.id).await.and_then(|job| read(&client, &job)) {
         Ok(job) => {
@@ -199,9 +359,9 @@ pub async fn cancel(base: &Url, args: &CancelArgs, out: &mut Terminal) -> anyhow
 /// # Errors
 /// When nothing can be written.
 pub async fn tools(base: &Url, args: &ToolsArgs, out: &mut Terminal) -> anyhow::Result<ExitCode> {
-    let client = match Client::new(base, args.caller.user.as_deref()) {
+    let client = match client(base, &args.caller) {
         Ok(client) => client,
-        Err(error) => return unusable(&format!("{error:#}"), out),
+        Err(error) => return unusable(&error, out),
     };
     match client.tools().await {
         Ok(tools) => list_tools(&tools, args, out),
@@ -224,14 +384,8 @@ pub fn list_tools(tools: &[Value], args: &ToolsArgs, out: &mut Terminal) -> anyh
 /// The body of `POST /jobs`.
 async fn request(args: &RunArgs, client: &Client) -> anyhow::Result<Value> {
     let mut request = json!({});
-    match args.text.as_deref() {
-        Some("-") => {
-            let mut text = String::new();
-            io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
-            request["input"] = text.into();
-        }
-        Some(text) => request["input"] = text.into(),
-        None => {}
+    if let Some(text) = args.text.as_deref() {
+        request["input"] = text_or_stdin(text)?.into();
     }
     if let Some(file) = &args.workflow {
         let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
@@ -241,6 +395,9 @@ async fn request(args: &RunArgs, client: &Client) -> anyhow::Result<Value> {
         if let Some(value) = value {
             request[member] = value.as_str().into();
         }
+    }
+    if !args.approvals.is_empty() {
+        request["approval"] = args.approvals.iter().map(|(tool, rule)| (tool.clone(), json!(rule))).collect();
     }
     // A workflow's nodes name their own tools.
     let wants_all = args.tools.is_empty() && !args.no_tools && args.workflow.is_none();
@@ -255,200 +412,11 @@ async fn request(args: &RunArgs, client: &Client) -> anyhow::Result<Value> {
     Ok(request)
 }
 
-/// How a job is watched.
-struct Watch<'a> {
-    base: &'a Url,
-    caller: Option<&'a str>,
-    json: bool,
-    owned: bool,
-    after: u64,
-    patience: Duration,
-}
-
-impl Watch<'_> {
-    async fn job(
-        &self,
-        client: Client,
-        job: Job,
-        interrupted: impl Future<Output = ()>,
-        out: &mut Terminal,
-    ) -> anyhow::Result<ExitCode> {
-        let stream_url = match client.stream_url_of(&job).await {
-            Ok(stream_url) => stream_url,
-            Err(error) => return complain(&error, out),
-        };
-        let from =
-            Following { job_id: job.id.clone(), stream_url, after: self.after, retry: RETRY, patience: self.patience };
-        let mut told = pin!(stream::follow(client.clone(), from));
-        let mut interrupted = pin!(interrupted);
-        let watched = if self.json {
-            self.print_events(told.as_mut(), interrupted.as_mut(), out).await
-        } else {
-            let view = View::new(job.clone(), self.after, answer_at(self.base, &job.id), out.look());
-            self.draw_events(view, &client, told.as_mut(), interrupted.as_mut(), out).await
-        };
-        match watched {
-            Ok(Some(status)) => Ok(exit_code(&status)),
-            // The stream had nothing more to tell: the job says how it ended.
-            Ok(None) => match client.job(&job.id).await.and_then(|job| read(&client, &job)) {
-                Ok(job) => Ok(exit_code(&job.status)),
-                Err(error) => complain(&error, out),
-            },
-            Err(WatchError::Interrupted) => ended(self.tell_how_to_return(&job.id, out), ExitCode::from(CANCELLED)),
-            Err(WatchError::Client(error)) => {
-                let code = complain(&error, out)?;
-                self.tell_how_to_return(&job.id, out)?;
-                Ok(code)
-            }
-            Err(WatchError::Output(error)) => ended(Err(error), ExitCode::SUCCESS),
-        }
-    }
-
-    /// Prints each event's data. How the job ended, if an event told.
-    async fn print_events(
-        &self,
-        mut told: Pin<&mut impl Stream<Item = Result<Told, ClientError>>>,
-        mut interrupted: Pin<&mut impl Future<Output = ()>>,
-        out: &mut Terminal,
-    ) -> Result<Option<String>, WatchError> {
-        let mut status = None;
-        loop {
-            let next = tokio::select! {
-                biased;
-                next = told.next() => next,
-                () = interrupted.as_mut() => return Err(WatchError::Interrupted),
-            };
-            match next {
-                Some(Ok(Told::Event(frame))) => {
-                    out.write(&(text::json_line(&frame.data) + "\n"))?;
-                    status = ending(&frame.event).map(str::to_owned).or(status);
-                }
-                Some(Ok(Told::Lost | Told::Back)) => {}
-                Some(Err(error)) => return Err(error.into()),
-                None => return Ok(status),
-            }
-        }
-    }
-
-    /// Draws what happens. How the job ended.
-    async fn draw_events(
-        &self,
-        mut view: View,
-        client: &Client,
-        mut told: Pin<&mut impl Stream<Item = Result<Told, ClientError>>>,
-        mut interrupted: Pin<&mut impl Future<Output = ()>>,
-        out: &mut Terminal,
-    ) -> Result<Option<String>, WatchError> {
-        let begin = Instant::now();
-        let mut frames = interval(FRAME);
-        frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut status = None;
-        let mut outcome = loop {
-            let next = tokio::select! {
-                biased;
-                () = interrupted.as_mut() => break Err(WatchError::Interrupted),
-                next = told.next() => next,
-                _ = frames.tick(), if out.look() != Look::Plain => {
-                    draw(&mut view, begin, out)?;
-                    continue;
-                }
-            };
-            view.look = out.look();
-            match next {
-                Some(Ok(Told::Event(frame))) => {
-                    let event = match Event::parse(&frame.data) {
-                        Ok(event) => event,
-                        Err(error) => {
-                            let what = format!("event {}: {error}", frame.id.unwrap_or_default());
-                            break Err(client.strange(&what).into());
-                        }
-                    };
-                    view.apply(&event, begin.elapsed());
-                    status = ending(&frame.event).map(str::to_owned).or(status);
-                }
-                Some(Ok(Told::Lost)) => view.set_lost(true, begin.elapsed()),
-                Some(Ok(Told::Back)) => view.set_lost(false, begin.elapsed()),
-                Some(Err(error)) => break Err(error.into()),
-                None => break Ok(()),
-            }
-            draw(&mut view, begin, out)?;
-        };
-        if outcome.is_ok() && status.is_none() {
-            match client.job(view.job_id()).await.and_then(|job| read(client, &job)) {
-                Ok(job) => {
-                    view.conclude(&job);
-                    status = Some(job.status);
-                }
-                Err(error) => outcome = Err(error.into()),
-            }
-        }
-        view.release();
-        out.print(&view.take_settled())?;
-        outcome.map(|()| status)
-    }
-
-    fn tell_how_to_return(&self, id: &str, out: &mut Terminal) -> io::Result<()> {
-        let mut command = format!("nightshift follow {id}");
-        if let Some(port) = self.base.port_or_known_default().filter(|port| *port != DEFAULT_PORT && !self.owned) {
-            command.push_str(&format!(" --port {port}"));
-        }
-        if let Some(user) = self.caller {
-            command.push_str(&format!(" --user {user}"));
-        }
-        let what = if self.owned {
-            "the job goes on the next time the system starts (nightshift); then watch it with: "
-        } else {
-            "the job goes on; watch it with: "
-        };
-        out.tell(&Line::of(Style::Dim, what).with(Style::Bold, command))
-    }
-}
-
-/// Why watching ended before the job did.
-#[derive(Debug, thiserror::Error)]
-enum WatchError {
-    #[error("interrupted")]
-    Interrupted,
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    Output(#[from] io::Error),
-}
-
-fn draw(view: &mut View, begin: Instant, out: &mut Terminal) -> io::Result<()> {
-    view.look = out.look();
-    out.draw(&view.take_settled(), &view.alive(begin.elapsed()))
-}
-
-/// Ctrl-C. Where that cannot be noticed, it ends the process as it always does.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 fn read(client: &Client, job: &Value) -> Result<Job, ClientError> {
     match Job::parse(job) {
         Ok(job) if !job.id.is_empty() => Ok(job),
         Ok(_) => Err(client.strange("a job without an id")),
         Err(error) => Err(client.strange(&error.to_string())),
-    }
-}
-
-fn answer_at(base: &Url, id: &str) -> String {
-    format!("{}/jobs/{id}/input_requests", base.as_str().trim_end_matches('/'))
-}
-
-/// The status that an event ends a job with.
-fn ending(event: &str) -> Option<&str> {
-    event.strip_prefix("job.").filter(|status| matches!(*status, "completed" | "failed" | "cancelled"))
-}
-
-fn exit_code(status: &str) -> ExitCode {
-    match status {
-        "completed" => ExitCode::SUCCESS,
-        "cancelled" => ExitCode::from(CANCELLED),
-        _ => ExitCode::from(FAILED),
     }
 }
 
@@ -461,7 +429,7 @@ fn complain(error: &ClientError, out: &mut Terminal) -> anyhow::Result<ExitCode>
             (if details.is_empty() { message.to_owned() } else { format!("{message}: {details}") }, FAILED)
         }
         ClientError::Unreachable { source, .. } if source.is_connect() => {
-            (format!("{error}. Start it with: nightshift"), UNUSABLE)
+            (format!("{error}. Start it with: {}", out.invocation().program.trim_end_matches(" --")), UNUSABLE)
         }
         ClientError::Unreachable { source, .. } => {
             let cause = source.source().map_or_else(|| source.to_string(), ToString::to_string);
@@ -469,12 +437,16 @@ fn complain(error: &ClientError, out: &mut Terminal) -> anyhow::Result<ExitCode>
         }
         ClientError::Strange { .. } => (error.to_string(), UNUSABLE),
     };
-    ended(out.tell(&Line::of(Style::Red, format!("error: {}", text::one_line(&what)))), ExitCode::from(code))
+    refuse(&what, code, out)
 }
 
-fn unusable(what: &str, out: &mut Terminal) -> anyhow::Result<ExitCode> {
+fn unusable(error: &anyhow::Error, out: &mut Terminal) -> anyhow::Result<ExitCode> {
+    refuse(&format!("{error:#}"), UNUSABLE, out)
+}
+
+fn refuse(what: &str, code: u8, out: &mut Terminal) -> anyhow::Result<ExitCode> {
     let line = Line::of(Style::Red, format!("error: {}", text::one_line(what)));
-    ended(out.tell(&line), ExitCode::from(UNUSABLE))
+    ended(out.tell(&line), ExitCode::from(code))
 }
 
 /// A reader who closed the pipe has seen enough.

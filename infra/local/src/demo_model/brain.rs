@@ -6,6 +6,7 @@ mod arithmetic;
 mod clock;
 mod fill;
 mod places;
+mod role;
 mod talk;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -36,12 +37,20 @@ pub struct Reply {
 
 /// Answers the last thing that a person said.
 pub fn reply(conversation: &Conversation) -> Reply {
+    if let Some(wanted) = role::choice(conversation) {
+        let id = format!("call_{:016x}_0", fingerprint(conversation));
+        return Reply { calls: vec![Asked { id, ..wanted.0 }], ..Reply::default() };
+    }
     let (before, question, after) = conversation.last_user();
     let earlier = results(before).into_iter().rev().find_map(|(call, result)| match result.map(outcome) {
         Some(Outcome::Number { result, .. }) if call.name == CALCULATE => Some(result),
         _ => None,
     });
-    let plan = Plan::new(question, earlier, conversation);
+    let mut plan = Plan::new(question, earlier, conversation);
+    if role::is_given(conversation) && conversation.tools.is_empty() {
+        // Whoever has a part to play does not ask for tools that its play does without.
+        plan.goals.clear();
+    }
     let done = results(after);
     let progress = plan.progress(&done, conversation);
     let mut calls: Vec<Wanted> = Vec::new();
@@ -70,6 +79,7 @@ pub fn reply(conversation: &Conversation) -> Reply {
     if text.is_empty() {
         text = match done.first() {
             Some(_) => done.iter().map(|(call, result)| relate(call, *result)).collect::<Vec<_>>().join("\n\n"),
+            None if role::is_given(conversation) => role::play(conversation),
             None => talk::about(question, conversation.tools.iter().map(|tool| tool.name.as_str())),
         };
     }

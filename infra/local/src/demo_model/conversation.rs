@@ -7,6 +7,8 @@ use serde_json::Value;
 /// What was said so far, and what the answer may be.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conversation {
+    /// The standing orders; empty when there are none.
+    pub orders: String,
     /// What was said, in order; standing orders left out.
     pub said: Vec<Said>,
     /// The tools that may be asked for.
@@ -86,11 +88,11 @@ impl Conversation {
         if messages.is_empty() {
             return Err("`messages` must not be empty".to_owned());
         }
-        let mut said = Vec::new();
+        let (mut orders, mut said) = (Vec::new(), Vec::new());
         for (at, message) in messages.iter().enumerate() {
             let content = || text(message.get("content"));
             match message.get("role").and_then(Value::as_str) {
-                Some("system" | "developer") => {}
+                Some("system" | "developer") => orders.push(content()),
                 Some("user") => said.push(Said::User(content())),
                 Some("assistant") => said.push(Said::Assistant(calls(message))),
                 Some("tool") => {
@@ -102,6 +104,7 @@ impl Conversation {
             }
         }
         Ok(Self {
+            orders: orders.join("\n\n"),
             said,
             tools: tools(body),
             choice: match body.get("tool_choice") {

@@ -115,6 +115,49 @@ impl Client {
         self.json(self.request(Method::GET, self.url(&["jobs", id])?)).await
     }
 
+    /// Answers a question of a job. A lost answer is not sent again: it may have been taken.
+    pub(super) async fn answer(
+        &self,
+        id: &str,
+        request: &str,
+        action: &str,
+        data: Option<&Value>,
+    ) -> Result<Value, ClientError> {
+        let mut body = serde_json::json!({"action": action});
+        if let Some(data) = data {
+            body["data"] = data.clone();
+        }
+        let url = self.url(&["jobs", id, "input_requests", request])?;
+        self.json(self.request(Method::POST, url).json(&body)).await
+    }
+
+    /// Says something to a job at work. A lost answer is asked for again under the same `idempotency_key`.
+    pub(super) async fn say(&self, id: &str, text: &str, idempotency_key: &str) -> Result<(), ClientError> {
+        let url = self.url(&["jobs", id, "messages"])?;
+        let body = serde_json::json!({"content": text});
+        let send = || self.request(Method::POST, url.clone()).header("idempotency-key", idempotency_key).json(&body);
+        match self.accepted(send()).await {
+            Err(ClientError::Unreachable { source, .. }) if !source.is_connect() => self.accepted(send()).await,
+            answer => answer,
+        }
+    }
+
+    /// Starts the job that goes on where this one failed, as [`Client::start`] does.
+    pub(super) async fn retry(
+        &self,
+        id: &str,
+        node: Option<&str>,
+        idempotency_key: &str,
+    ) -> Result<Value, ClientError> {
+        let url = self.url(&["jobs", id, "retry"])?;
+        let body = node.map_or_else(|| serde_json::json!({}), |node| serde_json::json!({"node_id": node}));
+        let send = || self.request(Method::POST, url.clone()).header("idempotency-key", idempotency_key).json(&body);
+        match self.json(send()).await {
+            Err(ClientError::Unreachable { source, .. }) if !source.is_connect() => self.json(send()).await,
+            answer => answer,
+        }
+    }
+
     pub(super) async fn cancel(&self, id: &str) -> Result<Value, ClientError> {
         self.json(self.request(Method::POST, self.url(&["jobs", id, "cancel"])?)).await
     }
@@ -190,6 +233,15 @@ impl Client {
             Some(user) => request.header(USER, user.clone()),
             None => request,
         }
+    }
+
+    /// Sends a request whose answer has nothing to read.
+    async fn accepted(&self, request: RequestBuilder) -> Result<(), ClientError> {
+        let response = request.send().await.map_err(|e| self.unreachable(e))?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(ClientError::Refused(Box::new(self.refusal(response).await)))
     }
 
     async fn json(&self, request: RequestBuilder) -> Result<Value, ClientError> {

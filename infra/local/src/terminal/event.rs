@@ -1,5 +1,7 @@
 //! Jobs and events as the API shows them, read leniently: what is unknown is passed over, what is missing is empty.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -21,6 +23,8 @@ pub(super) struct Origin {
     pub(super) lane: Option<String>,
     #[serde(default)]
     pub(super) turn: Option<u32>,
+    #[serde(default)]
+    pub(super) node_id: Option<String>,
 }
 
 impl Event {
@@ -49,7 +53,10 @@ pub(super) enum Body {
     #[serde(rename = "turn.started")]
     TurnStarted,
     #[serde(rename = "turn.completed")]
-    TurnCompleted,
+    TurnCompleted {
+        #[serde(default, deserialize_with = "lenient")]
+        usage: Option<Usage>,
+    },
     #[serde(rename = "turn.restarted")]
     TurnRestarted { output_offset: u64 },
     #[serde(rename = "output.delta")]
@@ -102,6 +109,8 @@ pub(super) struct Node {
     pub(super) node_id: String,
     pub(super) iteration: Option<u64>,
     pub(super) error: Option<Reason>,
+    pub(super) route: Option<String>,
+    pub(super) note: Option<String>,
 }
 
 /// A tool call.
@@ -141,8 +150,28 @@ pub(super) struct InputRequest {
     pub(super) prompt: Option<String>,
     #[serde(deserialize_with = "lenient")]
     pub(super) options: Option<Vec<InputOption>>,
+    pub(super) input_schema: Option<Value>,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) context: Option<InputContext>,
+    pub(super) expires_at: Option<jiff::Timestamp>,
+    pub(super) default_action: Option<String>,
     #[serde(deserialize_with = "lenient")]
     pub(super) answer: Option<Answer>,
+}
+
+impl InputRequest {
+    /// Whether nobody has answered it.
+    pub(super) fn is_open(&self) -> bool {
+        self.answer.is_none()
+    }
+}
+
+/// What there is to look at before one answers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InputContext {
+    pub(super) input: Option<String>,
+    pub(super) output: Option<String>,
 }
 
 /// One of the answers that a question offers.
@@ -202,9 +231,22 @@ pub(super) struct Job {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WorkflowRun {
+    pub(super) graph: Value,
     pub(super) name: Option<String>,
-    pub(super) node_states: serde_json::Map<String, Value>,
+    pub(super) node_states: BTreeMap<String, NodeState>,
     pub(super) execution_order: Vec<String>,
+}
+
+/// How a workflow's node stands.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeState {
+    pub(super) status: Option<String>,
+    pub(super) route: Option<String>,
+    pub(super) iteration: Option<u64>,
+    pub(super) error: Option<Reason>,
+    pub(super) started_at: Option<jiff::Timestamp>,
+    pub(super) finished_at: Option<jiff::Timestamp>,
 }
 
 /// What the models counted.
@@ -235,6 +277,17 @@ impl Job {
     /// Reads a job; one that is no job reads as an error.
     pub(super) fn parse(value: &Value) -> Result<Self, serde_json::Error> {
         Self::deserialize(value)
+    }
+
+    /// Whether it runs a workflow.
+    pub(super) fn is_workflow(&self) -> bool {
+        self.kind.as_deref() == Some("workflow") || self.workflow.is_some()
+    }
+
+    /// The questions that wait for an answer; none once the job is over.
+    pub(super) fn open_requests(&self) -> impl Iterator<Item = &InputRequest> {
+        let requests = self.input_requests.iter().flatten().filter(|request| request.is_open());
+        requests.take(if self.is_finished() { 0 } else { usize::MAX })
     }
 
     pub(super) fn is_finished(&self) -> bool {

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::{
-    event::{InputRequest, Job, Node, ToolCall},
+    ask,
+    event::{InputRequest, Job, ToolCall},
+    hint::Hint,
     screen::{Line, Look, Style},
     text,
 };
@@ -13,6 +15,9 @@ const PLAIN_ARGUMENTS: usize = 120;
 const PLAIN_RESULT: usize = 240;
 /// A reason may take this many lines.
 const REASON_LINES: usize = 4;
+/// What a person is shown of an input or an output before they answer; all of it is in the job.
+const CONTEXT_LINES: usize = 12;
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
 /// A tool call: one line, and more below it for a reason that does not fit.
 pub(super) fn call(call: &ToolCall, look: Look) -> Vec<Line> {
@@ -100,25 +105,29 @@ pub(super) fn indented(style: Style, sentence: &str, by: usize, look: Look) -> V
     pieces.iter().map(|piece| Line::of(style, format!("{indent}{piece}"))).collect()
 }
 
-/// A workflow's node that has come to something.
-pub(super) fn node(status: &str, node: &Node) -> Line {
-    let iteration = node.iteration.map_or(String::new(), |n| format!(" ({n})"));
-    let (glyph, style) = match status {
-        "completed" => ("■", Style::Green),
-        "error" => ("■", Style::Red),
-        "waiting" => ("■", Style::Yellow),
-        _ => ("□", Style::Dim),
-    };
-    let line = Line::of(style, format!("  {glyph} ")).with(Style::Bold, &node.node_id).with(Style::Dim, iteration);
-    let reason = node.error.as_ref().map_or(String::new(), |error| format!(" — {}", text::one_line(&error.message)));
-    match status {
-        "completed" => line,
-        _ => line.with(style, format!("  {status}{reason}")),
+/// Text of several lines below something, folded to the width; cut after so many lines.
+fn block(style: Style, said: &str, by: usize, most: usize, look: Look) -> Vec<Line> {
+    let indent = " ".repeat(by);
+    let folded = said.trim_matches('\n').trim_end().lines().flat_map(|line| match look {
+        Look::Plain => vec![line.to_owned()],
+        Look::Live { columns, .. } => text::wrap(line, columns.saturating_sub(by + 1)),
+    });
+    let mut lines: Vec<Line> =
+        folded.take(most.saturating_add(1)).map(|line| Line::of(style, format!("{indent}{line}"))).collect();
+    if lines.len() > most {
+        lines.truncate(most);
+        lines.push(Line::of(Style::Dim, format!("{indent}… there is more; show has all of it")));
     }
+    lines
 }
 
-/// A question to a person, and how to answer it.
-pub(super) fn question(request: &InputRequest, answer_at: &str, look: Look) -> Vec<Line> {
+/// What turns while something goes on.
+pub(super) fn spinner(now: std::time::Duration) -> &'static str {
+    SPINNER[usize::try_from(now.as_millis() / 100).unwrap_or(0) % SPINNER.len()]
+}
+
+/// That something is asked, in one line.
+pub(super) fn asked(request: &InputRequest, node: Option<&str>, look: Look) -> Line {
     let what = match request.kind.as_str() {
         "approval" => "approval is needed",
         "client_tool" => "a result is needed",
@@ -127,29 +136,56 @@ pub(super) fn question(request: &InputRequest, answer_at: &str, look: Look) -> V
         "review" => "a review is needed",
         _ => "an answer is needed",
     };
-    let node = request.node_id.as_ref().map_or(String::new(), |node| format!("  {node}"));
-    let mut lines = vec![Line::of(Style::Yellow, format!("  ? {what}")).with(Style::Dim, node)];
+    let about = match (&request.tool_call, node) {
+        (Some(call), _) => format!("  {} {}", text::one_line(&call.name), summary(&call.arguments)),
+        (None, Some(node)) => format!("  {}", text::one_line(node)),
+        (None, None) => String::new(),
+    };
+    let line = Line::of(Style::Yellow, format!("  ? {what}")).with(Style::Dim, about);
+    match look {
+        Look::Plain => line,
+        Look::Live { columns, .. } => line.shortened(columns - 1),
+    }
+}
+
+/// A question to a person in full: what it is about, and what can be chosen.
+pub(super) fn question(request: &InputRequest, node: Option<&str>, look: Look) -> Vec<Line> {
+    let mut lines = vec![asked(&InputRequest { tool_call: None, ..request.clone() }, node, look)];
+    lines.extend(block(Style::Plain, &text::clean(request.prompt.as_deref().unwrap_or_default()), 4, usize::MAX, look));
     if let Some(call) = &request.tool_call {
-        lines.extend(indented(Style::Plain, &format!("{} {}", call.name, summary(&call.arguments)), 4, look));
+        lines.push(Line::of(Style::Bold, format!("    {}", text::one_line(&call.name))));
+        // Exactly as they are: this is what is approved.
+        lines.extend(block(Style::Plain, &text::clean(&call.arguments), 6, usize::MAX, look));
     }
-    for sentence in request.prompt.iter().flat_map(|prompt| prompt.lines()).filter(|line| !line.trim().is_empty()) {
-        lines.extend(indented(Style::Plain, sentence, 4, look));
+    let context = request.context.clone().unwrap_or_default();
+    for (name, said) in [("input", context.input), ("output", context.output)] {
+        let said = text::clean(said.as_deref().unwrap_or_default());
+        if !said.trim().is_empty() {
+            lines.push(Line::of(Style::Dim, format!("    {name}")));
+            lines.extend(block(Style::Plain, &said, 6, CONTEXT_LINES, look));
+        }
     }
-    let options = request.options.as_deref().unwrap_or_default();
-    for option in options {
-        let label = option.label.as_ref().filter(|label| **label != option.id);
+    if let Some(schema) = &request.input_schema {
+        lines.push(Line::of(Style::Dim, "    data has to fit"));
+        lines.extend(block(Style::Plain, &schema.to_string(), 6, CONTEXT_LINES, look));
+    }
+    for (n, choice) in ask::choices(request).into_iter().enumerate() {
+        let label = Some(choice.label).filter(|label| !label.eq_ignore_ascii_case(&choice.name) && !label.is_empty());
         let label = label.map_or(String::new(), |label| format!("  {label}"));
-        lines.push(Line::of(Style::Cyan, format!("    {}", option.id)).with(Style::Dim, label));
+        lines.push(Line::of(Style::Cyan, format!("    {} {}", n + 1, choice.name)).with(Style::Dim, label));
     }
-    let action = options.first().map_or("approve", |option| option.action.as_deref().unwrap_or(&option.id));
-    let is_word = |word: &str| word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    // To be copied into a shell: only with words that a shell takes as words.
-    if is_word(&request.id) && is_word(action) && !answer_at.contains(['\'', ' ', '$', '`', ';', '&', '|']) {
-        let command = format!(
-            "curl {answer_at}/{} -H 'content-type: application/json' -d '{{\"action\":\"{action}\"}}'",
-            request.id
-        );
-        lines.push(Line::of(Style::Dim, format!("    {command}")));
+    if let (Some(action), Some(at)) = (&request.default_action, request.expires_at) {
+        lines.push(Line::of(Style::Dim, format!("    without an answer until {at:.0}: {action}")));
+    }
+    lines
+}
+
+/// A question with the commands that answer it.
+pub(super) fn question_with_commands(job: &str, request: &InputRequest, hint: &Hint, look: Look) -> Vec<Line> {
+    let mut lines = question(request, request.node_id.as_deref(), look);
+    for choice in ask::choices(request) {
+        let data = ask::data_hint(request, &choice.action);
+        lines.push(Line::of(Style::Dim, format!("    {}", hint.answer(job, &request.id, &choice.name, data))));
     }
     lines
 }

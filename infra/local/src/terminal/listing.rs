@@ -4,18 +4,20 @@ use serde_json::Value;
 
 use super::{
     event::Job,
+    hint::Hint,
     lines::{self, words},
     screen::{Line, Look, Style},
     text,
+    tree::Tree,
 };
 
 /// How wide tables are where the width is no measure.
 const PLAIN_COLUMNS: usize = 160;
 
 /// Jobs as a table; `more` says that there are others.
-pub(super) fn jobs(jobs: &[Job], more: bool, now: jiff::Timestamp, look: Look) -> Vec<Line> {
+pub(super) fn jobs(jobs: &[Job], more: bool, now: jiff::Timestamp, hint: &Hint, look: Look) -> Vec<Line> {
     if jobs.is_empty() {
-        return vec![Line::of(Style::Dim, "no jobs; start one with: nightshift run \"…\"")];
+        return vec![Line::of(Style::Dim, format!("no jobs; start one with: {}", hint.command("run \"…\"")))];
     }
     let columns = columns(look);
     let rows: Vec<[String; 5]> = jobs
@@ -24,7 +26,8 @@ pub(super) fn jobs(jobs: &[Job], more: bool, now: jiff::Timestamp, look: Look) -
             let (glyph, _) = lines::glyph(&job.status);
             let output = job.output.as_deref().filter(|output| !output.trim().is_empty());
             let failure = job.error.as_ref().map(|error| error.message.as_str());
-            let about = output.or(failure).or(job.input.as_deref()).unwrap_or_default();
+            let asks = job.open_requests().find_map(|request| request.prompt.as_deref());
+            let about = asks.or(output).or(failure).or(job.input.as_deref()).unwrap_or_default();
             [
                 text::one_line(&job.id),
                 format!("{glyph} {}", words(&job.status)),
@@ -54,13 +57,16 @@ pub(super) fn jobs(jobs: &[Job], more: bool, now: jiff::Timestamp, look: Look) -
         table.push(line.with(Style::Plain, &row[4]).shortened(columns));
     }
     if more {
-        table.push(Line::of(Style::Dim, format!("… and older ones: nightshift jobs -n {}", jobs.len() * 5)));
+        table.push(Line::of(
+            Style::Dim,
+            format!("… and older ones: {}", hint.command(&format!("jobs -n {}", jobs.len() * 5))),
+        ));
     }
     table
 }
 
 /// A job in full.
-pub(super) fn job(job: &Job, now: jiff::Timestamp, answer_at: &str, look: Look) -> Vec<Line> {
+pub(super) fn job(job: &Job, tree: &Tree, now: jiff::Timestamp, hint: &Hint, look: Look) -> Vec<Line> {
     let (glyph, style) = lines::glyph(&job.status);
     let finish = job.finish_reason.as_deref().filter(|reason| !matches!(*reason, "stop" | "error" | "cancelled"));
     let mut page = vec![
@@ -122,28 +128,18 @@ pub(super) fn job(job: &Job, now: jiff::Timestamp, answer_at: &str, look: Look) 
             page.push(Line::of(Style::Dim, format!("  {name:<11}")).with(Style::Plain, text::one_line(&fact)));
         }
     }
-    if let Some(workflow) = &job.workflow {
+    if job.workflow.is_some() {
         heading(&mut page, "nodes");
-        let unlisted = workflow.node_states.keys().filter(|id| !workflow.execution_order.contains(id));
-        for id in workflow.execution_order.iter().chain(unlisted) {
-            let state = &workflow.node_states.get(id).cloned().unwrap_or_default();
-            let error = state["error"].as_str().or(state["error"]["message"].as_str());
-            let status = state["status"].as_str().unwrap_or("pending");
-            let line = Line::of(Style::Plain, format!("  {id}")).with(Style::Dim, format!("  {}", words(status)));
-            page.push(
-                line.with(Style::Red, error.map_or(String::new(), |error| format!("  {}", text::one_line(error)))),
-            );
-        }
+        page.extend(tree.lines(look));
     }
     let calls = job.tool_calls.as_deref().unwrap_or_default();
     if !calls.is_empty() {
         heading(&mut page, "tool calls");
         page.extend(calls.iter().flat_map(|call| lines::call(call, look)));
     }
-    let open = |request: &&super::event::InputRequest| request.answer.is_none();
-    for request in job.input_requests.iter().flatten().filter(open).take(usize::from(!job.is_finished()) * 20) {
+    for request in job.open_requests().take(20) {
         page.push(Line::new());
-        page.extend(lines::question(request, answer_at, look));
+        page.extend(lines::question_with_commands(&job.id, request, hint, look));
     }
     if job.error.is_some() {
         heading(&mut page, "error");

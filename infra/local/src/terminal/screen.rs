@@ -9,7 +9,8 @@ use std::{
 
 use console::Term;
 
-use super::text;
+use super::{person::Person, text};
+use crate::cli::Invocation;
 
 /// How a piece of text looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,26 +112,60 @@ pub struct Terminal {
     /// Asked for its size each time, for people resize windows.
     term: Option<Term>,
     err_coloured: bool,
+    /// Whether somebody sees the results as they come: questions are put there then, or else beside the complaints.
+    attended: bool,
+    invocation: Invocation,
+    person: Option<Person>,
     /// The widths of the lines that are alive.
     alive: Vec<usize>,
 }
 
 impl Terminal {
     /// The process's standard output and error. With `plain`, or where colours and drawing are not supported, plain.
-    pub fn stdio(plain: bool) -> Self {
+    pub fn stdio(plain: bool, invocation: Invocation) -> Self {
         let (out, err) = (Term::stdout(), Term::stderr());
         let able = |term: &Term| !plain && term.features().is_attended() && term.features().colors_supported();
         let look = if able(&out) { Look::Live { columns: 80, rows: 24 } } else { Look::Plain };
         let mut terminal = Self::new(io::stdout(), io::stderr(), look);
         terminal.err_coloured = able(&err);
+        terminal.attended = out.features().is_attended();
+        terminal.person = Person::at_stdin().filter(|_| terminal.attended || err.features().is_attended());
+        terminal.invocation = invocation;
         terminal.term = Some(out);
         terminal
+    }
+
+    /// The same, with this person at it.
+    #[must_use]
+    pub fn with_person(mut self, person: Person) -> Self {
+        self.person = Some(person);
+        self
+    }
+
+    /// The person at it, who then is no longer.
+    pub(super) fn take_person(&mut self) -> Option<Person> {
+        self.person.take()
+    }
+
+    /// How this program was called.
+    pub(super) fn invocation(&self) -> &Invocation {
+        &self.invocation
     }
 
     /// A terminal that writes to these.
     pub fn new(out: impl Write + Send + 'static, err: impl Write + Send + 'static, look: Look) -> Self {
         let err_coloured = look != Look::Plain;
-        Self { out: Box::new(out), err: Box::new(err), look, term: None, err_coloured, alive: Vec::new() }
+        Self {
+            out: Box::new(out),
+            err: Box::new(err),
+            look,
+            term: None,
+            err_coloured,
+            attended: true,
+            invocation: Invocation::default(),
+            person: None,
+            alive: Vec::new(),
+        }
     }
 
     /// What kind of output it is, with its present size.
@@ -199,9 +234,30 @@ impl Terminal {
 
     /// Prints a complaint or advice.
     pub(super) fn tell(&mut self, line: &Line) -> io::Result<()> {
+        self.complain(std::slice::from_ref(line), "\n")
+    }
+
+    /// Prints what a person has to read, where they see it.
+    pub(super) fn say(&mut self, lines: &[Line]) -> io::Result<()> {
+        if self.attended { self.print(lines) } else { self.complain(lines, "\n") }
+    }
+
+    /// Prints what a person is to type behind.
+    pub(super) fn prompt(&mut self, line: &Line) -> io::Result<()> {
+        if !self.attended {
+            return self.complain(std::slice::from_ref(line), "");
+        }
         let mut text = String::new();
-        line.write(&mut text, self.err_coloured);
-        text.push('\n');
+        line.write(&mut text, self.look != Look::Plain);
+        self.write(&text)
+    }
+
+    fn complain(&mut self, lines: &[Line], end: &str) -> io::Result<()> {
+        let mut text = String::new();
+        for line in lines {
+            line.write(&mut text, self.err_coloured);
+            text.push_str(end);
+        }
         self.err.write_all(text.as_bytes())?;
         self.err.flush()
     }

@@ -1,6 +1,7 @@
 //! What the tests share: a terminal that can be read, and jobs to watch.
 
 mod commands;
+mod flow;
 mod rendering;
 mod streaming;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     event::{Event, Job},
+    outline::Outline,
     screen::{Look, Terminal},
     view::View,
 };
@@ -192,10 +194,13 @@ impl Watching {
     }
 
     fn after(after: u64, look: Look) -> Self {
+        Self::of(&queued_job(), Outline::default(), after, look)
+    }
+
+    fn of(job: &Value, outline: Outline, after: u64, look: Look) -> Self {
         let written = Written::default();
         let terminal = Terminal::new(written.clone(), io::sink(), look);
-        let job = Job::parse(&queued_job()).unwrap();
-        let view = View::new(job, after, format!("http://127.0.0.1:7070/jobs/{ID}/input_requests"), look);
+        let view = View::new(Job::parse(job).unwrap(), after, outline, look);
         let columns = if let Look::Live { columns, .. } = look { columns } else { 10_000 };
         Self { view, terminal, written, columns }
     }

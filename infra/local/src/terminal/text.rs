@@ -130,6 +130,17 @@ pub(super) fn shorten(text: &str, columns: usize) -> String {
     short
 }
 
+/// The end of `text`, at most so wide.
+pub(super) fn ending(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let room = columns.saturating_sub(1);
+    let fits = text.char_indices().rev().take_while(|(at, _)| width(&text[*at..]) <= room);
+    let from = fits.last().map_or(text.len(), |(at, _)| at);
+    format!("…{}", text[from..].trim_start())
+}
+
 /// `line` as lines of at most `columns`, broken between words where it can be. What is added to `line` later changes
 /// only the last of them.
 pub(super) fn wrap(line: &str, columns: usize) -> Vec<String> {

@@ -6,12 +6,13 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     event::{Body, Event, InputRequest, Job, Notice, ToolCall},
     lines,
+    outline::Outline,
     screen::{Line, Look, Style},
     text,
+    tree::Tree,
 };
 
 const MAIN_LANE: &str = "main";
-const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 /// How much of the model's reasoning is kept to be shown while it goes on.
 const THOUGHT_CHARS: usize = 240;
 const RESTARTED: &str = "… the worker was lost; this turn starts again";
@@ -22,8 +23,8 @@ pub(super) struct View {
     /// What kind of output it is for, as of now.
     pub(super) look: Look,
     job: Job,
-    /// How to answer the job's questions: the address of its input requests.
-    answer_at: String,
+    /// The nodes of the job's workflow, if it runs one and they have not settled: in the place of turns, texts and calls.
+    tree: Option<Tree>,
     /// The number of the event that watching began after.
     after: u64,
     lanes: BTreeMap<String, Lane>,
@@ -33,6 +34,8 @@ pub(super) struct View {
     questions: Vec<String>,
     doing: String,
     thought: String,
+    /// Whether questions are put to the person at the terminal, who then reads them in full.
+    pub(super) asks_here: bool,
     lost: bool,
     said: String,
     said_since: Duration,
@@ -46,6 +49,7 @@ pub(super) struct View {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
     Header,
+    Tree,
     Text,
     /// A text that is over: the next one is another.
     TextBefore,
@@ -83,15 +87,15 @@ struct Call {
 }
 
 impl View {
-    /// The view of `job`, watched from after the event `after`; `answer_at` is the address of its input requests.
-    pub(super) fn new(job: Job, after: u64, answer_at: String, look: Look) -> Self {
+    /// The view of `job`, watched from after the event `after`; `outline` is its workflow's, as far as that is known.
+    pub(super) fn new(job: Job, after: u64, outline: Outline, look: Look) -> Self {
         let header = Line::of(Style::Bold, &job.id)
             .with(Style::Dim, job.model.as_ref().map_or(String::new(), |m| format!("  {m}")));
         let doing = if job.status == "queued" { "waiting in line" } else { "catching up" };
         let mut view = Self {
             look,
+            tree: job.is_workflow().then(|| Tree::new(outline, &job)),
             job,
-            answer_at,
             after,
             lanes: BTreeMap::new(),
             floor: None,
@@ -99,6 +103,7 @@ impl View {
             questions: Vec::new(),
             doing: doing.to_owned(),
             thought: String::new(),
+            asks_here: false,
             lost: false,
             said: String::new(),
             said_since: Duration::ZERO,
@@ -115,8 +120,13 @@ impl View {
     pub(super) fn apply(&mut self, event: &Event, now: Duration) {
         let lane = event.origin.lane.clone().unwrap_or_else(|| MAIN_LANE.to_owned());
         let turn = event.origin.turn.unwrap_or(0);
+        if self.tree.is_some() && self.grow(event, now) {
+            self.mark(now);
+            return;
+        }
         match &event.body {
             Body::JobQueued => self.happens("queued", "waiting in line"),
+            Body::JobRunning if self.tree.is_some() => self.happens("running", "going on"),
             Body::JobRunning => self.happens("running", "asking the model"),
             Body::JobInputRequired => self.happens("input required", "waiting for an answer"),
             Body::JobStalled(notice) => {
@@ -140,7 +150,7 @@ impl View {
                 }
                 self.happens(&titled(&lane, &format!("turn {turn}")), "asking the model");
             }
-            Body::TurnCompleted => self.end_turn(&lane),
+            Body::TurnCompleted { .. } => self.end_turn(&lane),
             Body::TurnRestarted { output_offset } => self.restart(&lane, turn, *output_offset),
             Body::OutputDelta { text } => self.hear(&lane, text),
             Body::ReasoningDelta { text } => {
@@ -150,12 +160,8 @@ impl View {
                 self.thought = self.thought.chars().skip(excess).collect();
             }
             Body::ToolCall(call) => self.take_call(&lane, event, call),
-            Body::Node(node) => match event.origin.kind.as_str() {
-                "node.active" => {
-                    self.happens(&format!("{} begins", node.node_id), &format!("working on {}", node.node_id));
-                }
-                kind => self.settle(Block::Notes, lines::node(kind.trim_start_matches("node."), node)),
-            },
+            // Only jobs with a tree have nodes.
+            Body::Node(_) | Body::Unknown => {}
             Body::InputRequested(request) => self.ask(request),
             Body::InputResolved(request) => {
                 self.questions.retain(|id| *id != request.id);
@@ -175,7 +181,6 @@ impl View {
                 let what = format!("the model's provider asks for patience{}{again}", after_colon(notice));
                 self.happens(&what, &what);
             }
-            Body::Unknown => {}
         }
         if !matches!(event.body, Body::ReasoningDelta { .. }) {
             self.thought.clear();
@@ -198,12 +203,19 @@ impl View {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
+        if let Some(tree) = &mut self.tree {
+            tree.stop();
+        }
+        let has_tree = self.tree.is_some();
         self.release();
         let output = end.output.as_deref().unwrap_or_default();
-        if !self.any_text && self.after == 0 && !output.trim().is_empty() {
+        if !self.any_text && (self.after == 0 || has_tree) && !output.trim().is_empty() {
             // Whatever wrote it, a workflow's last node for one, wrote it without a stream.
             self.hear(MAIN_LANE, output);
             self.end_turn(MAIN_LANE);
+            if end.output_truncated {
+                self.note(Style::Dim, "… the output is longer; show has all of it".to_owned());
+            }
         }
         let created_at = end.created_at.or(self.job.created_at);
         let (line, reason) = lines::footer(end, created_at);
@@ -215,12 +227,13 @@ impl View {
         }
     }
 
-    pub(super) fn job_id(&self) -> &str {
-        &self.job.id
-    }
-
     /// Lets everything that is alive settle as it stands: watching ends.
     pub(super) fn release(&mut self) {
+        if let Some(tree) = self.tree.take().filter(|_| !self.is_plain()) {
+            for line in tree.lines(self.look) {
+                self.settle(Block::Tree, line);
+            }
+        }
         let names: Vec<String> = self.floor.take().into_iter().chain(self.lanes.keys().cloned()).collect();
         for name in names {
             self.settle_text(&name, true);
@@ -253,6 +266,7 @@ impl View {
             text.push(Line::of(Style::Plain, lane.tail.trim_end()));
         }
         let room = rows.saturating_sub(6).max(2);
+        let nodes = self.tree.as_ref().map_or(Vec::new(), |tree| tree.alive(self.look, room, now));
         let mut calls: Vec<Line> =
             self.calls.iter().take(room).flat_map(|call| lines::call(&call.call, self.look)).collect();
         if self.calls.len() > room {
@@ -260,8 +274,8 @@ impl View {
         }
         let mut alive = Vec::new();
         let mut block = self.block;
-        for (kind, lines) in
-            [(Block::Text, text), (Block::Notes, calls), (Block::Status, vec![self.status(columns, now)])]
+        let status = vec![self.status(columns, now)];
+        for (kind, lines) in [(Block::Text, text), (Block::Notes, calls), (Block::Tree, nodes), (Block::Status, status)]
         {
             if !lines.is_empty() {
                 if block.is_some_and(|before| before != kind) {
@@ -275,8 +289,7 @@ impl View {
     }
 
     fn status(&self, columns: usize, now: Duration) -> Line {
-        let frame = usize::try_from(now.as_millis() / 100).unwrap_or(0) % SPINNER.len();
-        let mut line = Line::of(Style::Cyan, SPINNER[frame]).with(Style::Dim, format!(" {}", self.said));
+        let mut line = Line::of(Style::Cyan, lines::spinner(now)).with(Style::Dim, format!(" {}", self.said));
         let span = now.saturating_sub(self.said_since);
         if span >= Duration::from_secs(1) {
             line = line.with(Style::Dim, format!("  {}", text::span(span.as_secs() * 1000)).replace(".0", ""));
@@ -286,11 +299,7 @@ impl View {
         if thought.is_empty() || room < 10 {
             return line;
         }
-        let mut from = thought.len();
-        for (at, _) in thought.char_indices().rev().take_while(|(at, _)| text::width(&thought[*at..]) <= room) {
-            from = at;
-        }
-        line.with(Style::Dim, format!("  {}{}", if from > 0 { "…" } else { "" }, thought[from..].trim_start()))
+        line.with(Style::Dim, format!("  {}", text::ending(&thought, room + 1)))
     }
 
     /// What is going on, in words; how long it has been going on is counted from when these change.
@@ -301,7 +310,11 @@ impl View {
             _ if !self.questions.is_empty() => "waiting for an answer".to_owned(),
             (Some(name), 0) => format!("running {name}"),
             (Some(_), more) => format!("running {} tools", more + 1),
-            (None, _) => self.doing.clone(),
+            (None, _) => match self.tree.as_ref().map(Tree::at_work) {
+                Some((1, Some(node))) => format!("working on {}", text::one_line(node)),
+                Some((n, Some(_))) => format!("working on {n} nodes"),
+                _ => self.doing.clone(),
+            },
         };
         if said != self.said {
             (self.said, self.said_since) = (said, now);
@@ -498,9 +511,55 @@ impl View {
 
     fn ask(&mut self, request: &InputRequest) {
         self.questions.push(request.id.clone());
-        for line in lines::question(request, &self.answer_at, self.look) {
-            self.settle(Block::Notes, line);
+        if !self.asks_here {
+            let node = self.node_of(request);
+            self.settle(Block::Notes, lines::asked(request, node.as_deref(), self.look));
         }
+    }
+
+    /// What people call the node that a question is about.
+    pub(super) fn node_of(&self, request: &InputRequest) -> Option<String> {
+        let name = |node: &String| self.tree.as_ref().map_or_else(|| node.clone(), |tree| tree.name(node));
+        request.node_id.as_ref().map(name)
+    }
+
+    /// Goes on below lines that others have put there.
+    pub(super) fn go_on_below(&mut self) {
+        self.block = Some(Block::Notes);
+    }
+
+    /// Takes an event into the tree. Whether nothing else is to be made of it.
+    fn grow(&mut self, event: &Event, now: Duration) -> bool {
+        let Some(tree) = &mut self.tree else { return false };
+        let changed = tree.apply(event, now);
+        let news = changed.map(|n| tree.news(n));
+        match &event.body {
+            Body::Node(_) => {
+                if let (Some(line), true) = (news, self.is_plain()) {
+                    self.settle(Block::Notes, line);
+                }
+            }
+            Body::ToolCall(call) => {
+                let mut call = (**call).clone();
+                if call.status.is_empty() {
+                    call.status = event.origin.kind.trim_start_matches("tool_call.").to_owned();
+                }
+                if self.is_plain() && !is_open(&call) {
+                    self.settle_call(&call);
+                }
+            }
+            Body::TurnRestarted { .. } => {
+                let name =
+                    event.origin.node_id.as_deref().map_or(String::new(), |node| format!("{}: ", tree.name(node)));
+                if self.is_plain() {
+                    self.note(Style::Dim, format!("{name}{RESTARTED}"));
+                }
+            }
+            Body::TurnStarted | Body::TurnCompleted { .. } | Body::OutputDelta { .. } | Body::ReasoningDelta { .. } => {
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn settle(&mut self, block: Block, line: Line) {

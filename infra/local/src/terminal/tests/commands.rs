@@ -6,12 +6,12 @@ use http::StatusCode;
 use url::Url;
 
 use super::{
-    streaming::{Answer, BEGIN, DONE, Server, frame, pieces, refused, status},
+    streaming::{Answer, BEGIN, DONE, Server, frame, held, pieces, refused, status},
     *,
 };
 use crate::{
-    cli::{Caller, CancelArgs, FollowArgs, JobsArgs, RunArgs, ShowArgs, ToolsArgs},
-    terminal::{Watch, cancel, client::Client, follow, jobs, run, show, tools},
+    cli::{AnswerArgs, Caller, CancelArgs, FollowArgs, JobsArgs, RetryArgs, RunArgs, SayArgs, ShowArgs, ToolsArgs},
+    terminal::{Watch, answer, cancel, client::Client, follow, jobs, retry, run, say, show, tools},
 };
 
 /// A plain terminal and what is written to it.
@@ -157,8 +157,8 @@ async fn ctrl_c_says_that_the_job_goes_on_and_how_to_watch_it() {
         let job = super::super::event::Job::parse(&queued_job()).unwrap();
         let (out, err) = (Written::default(), Written::default());
         let mut live = Terminal::new(out.clone(), err.clone(), Look::Live { columns: 80, rows: 24 });
-        let watch =
-            Watch { base: &base, caller: None, json: false, owned, after: 0, patience: Duration::from_secs(60) };
+        let caller = Caller::default();
+        let watch = Watch::new(&base, &caller, owned);
         assert_eq!(watch.job(client, job, future::ready(()), &mut live).await.unwrap(), code(130));
         assert!(err.text().contains(advice.split(" nightshift follow").next().unwrap()), "{}", err.text());
         assert!(!owned || !err.text().contains("--port"));
@@ -177,7 +177,10 @@ async fn jobs_are_an_aligned_table_over_as_many_pages_as_it_takes() {
     let second = json!({"data": [
         {"id": "job_1", "status": "failed", "created_at": ago(400_000), "error": {"code": "x", "message": "No \u{1b}[2Jluck"}},
     ], "next_page": null});
-    let (server, base) = Server::with([ok(first), ok(second)]).await;
+    let waits = json!({"id": "job_3", "status": "input_required", "input_requests": [
+        {"id": "r.1", "kind": "approval", "prompt": "Done?", "answer": {"action": "approve"}},
+        {"id": "r.2", "kind": "review", "prompt": "May this go out?"}]});
+    let (server, base) = Server::with([ok(first), ok(second), ok(waits)]).await;
     let (mut out, written, _) = terminal();
     let args = JobsArgs { limit: 20, ..JobsArgs::default() };
     assert_eq!(jobs(&base, &args, &mut out).await.unwrap(), code(0));
@@ -185,12 +188,12 @@ async fn jobs_are_an_aligned_table_over_as_many_pages_as_it_takes() {
         written.text(),
         "\
 id     status              age  model    output
-job_3  ? input required  1 min  a/model  Write to Ada
+job_3  ? input required  1 min  a/model  May this go out?
 job_2  ✓ completed         2 h  b        It is noon. 日本
 job_1  ✗ failed            4 d           No luck
 "
     );
-    assert_eq!(server.asked(), ["GET /jobs?limit=20", "GET /jobs?limit=18&page=p2"]);
+    assert_eq!(server.asked(), ["GET /jobs?limit=20", "GET /jobs?limit=18&page=p2", "GET /jobs/job_3"]);
 }
 
 #[tokio::test]
@@ -271,4 +274,103 @@ async fn tools_are_listed_with_what_they_do() {
             "  Tells the time.",
         ]
     );
+}
+
+fn waiting_job() -> Value {
+    let mut job = queued_job();
+    let members = json!({"status": "input_required", "last_event": 3, "input_requests": [
+        {"id": "main.1.call0", "kind": "approval", "prompt": "May the tool `send` run?",
+         "tool_call": {"id": "c", "name": "send", "arguments": "{\"to\": \"ada\"}"},
+         "options": [{"id": "approve", "label": "Approve", "action": "approve"}]},
+    ]});
+    extend(&mut job, members);
+    job
+}
+
+#[tokio::test]
+async fn a_job_that_asks_where_nobody_is_is_left_waiting_with_the_commands_that_answer_it() {
+    let asks = waiting_job();
+    let events = [
+        event("job.queued", json!({"status": "queued"})),
+        event("input.requested", asks["input_requests"][0].clone()),
+        event("job.input_required", json!({"status": "input_required"})),
+    ];
+    for json in [false, true] {
+        let frames: String = events.iter().enumerate().map(|(at, event)| frame(at + 1, event)).collect();
+        let (server, base) = Server::with([accepted(), held(format!("{BEGIN}{frames}")), ok(asks.clone())]).await;
+        let (mut out, written, err) = terminal();
+        let args =
+            RunArgs { no_tools: true, json, approvals: vec![("*".to_owned(), "always".to_owned())], ..doing("Hi") };
+        assert_eq!(run(&base, &args, &mut out).await.unwrap(), code(3), "{}", err.text());
+        let port = base.port().unwrap();
+        assert_eq!(
+            err.text(),
+            format!(
+                "\
+{ID} waits for an answer:
+  ? approval is needed
+    May the tool `send` run?
+    send
+      {{\"to\": \"ada\"}}
+    1 approve
+    2 modify  with other arguments
+    3 reject  refuse
+    nightshift answer {ID} main.1.call0 approve --port {port}
+    nightshift answer {ID} main.1.call0 modify 'JSON' --port {port}
+    nightshift answer {ID} main.1.call0 reject \"WHY\" --port {port}
+then watch it with: nightshift follow {ID} --port {port}
+"
+            )
+        );
+        assert_eq!(server.asked()[0], r#"POST /jobs {"approval":{"*":"always"},"input":"Hi"}"#);
+        assert_eq!(written.text().lines().count(), if json { 3 } else { 4 });
+    }
+}
+
+#[tokio::test]
+async fn an_answer_finds_its_question_and_takes_the_data_as_the_question_wants_it() {
+    let answered = json!({"id": ID, "status": "running"});
+    let path = format!("/jobs/{ID}/input_requests/main.1.call0");
+    for (words, body) in [
+        (vec!["approve"], r#"{"action":"approve"}"#),
+        (vec!["main.1.call0", "reject", "Not to Ada."], r#"{"action":"reject","data":{"reason":"Not to Ada."}}"#),
+        (vec!["modify", r#"{"to": "bob"}"#], r#"{"action":"modify","data":{"to":"bob"}}"#),
+    ] {
+        let (server, base) = Server::with([ok(waiting_job()), ok(answered.clone())]).await;
+        let (mut out, written, err) = terminal();
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let args = AnswerArgs { id: ID.to_owned(), words, ..AnswerArgs::default() };
+        assert_eq!(answer(&base, &args, &mut out).await.unwrap(), code(0), "{}", err.text());
+        assert_eq!(server.asked()[1], format!("POST {path} {body}"));
+        assert!(written.text().starts_with(&format!("✓ {ID}  answered: ")), "{}", written.text());
+    }
+    for (words, said) in [
+        (vec!["other.1", "approve", "x"], "has no question other.1; it asks main.1.call0"),
+        (vec!["modify", "no JSON"], "this is not JSON"),
+    ] {
+        let (server, base) = Server::with([ok(waiting_job())]).await;
+        let (mut out, _, err) = terminal();
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let args = AnswerArgs { id: ID.to_owned(), words, ..AnswerArgs::default() };
+        assert_eq!(answer(&base, &args, &mut out).await.unwrap(), code(1));
+        assert!(err.text().contains(said), "{}", err.text());
+        assert_eq!(server.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_message_goes_to_a_job_and_a_retry_is_watched() {
+    let (server, base) = Server::with([status(StatusCode::ACCEPTED, &Value::Null), ok(queued_job())]).await;
+    let (mut out, written, _) = terminal();
+    let args = SayArgs { id: "job_1".to_owned(), text: "And hurry.".to_owned(), ..SayArgs::default() };
+    assert_eq!(say(&base, &args, &mut out).await.unwrap(), code(0));
+    assert_eq!(server.asked(), [r#"POST /jobs/job_1/messages {"content":"And hurry."}"#, "GET /jobs/job_1"]);
+    assert!(written.text().contains("the message is taken in at the next turn"), "{}", written.text());
+
+    let (server, base) = Server::with([accepted(), stream_of(&[completed()])]).await;
+    let (mut out, written, _) = terminal();
+    let args = RetryArgs { id: "job_1".to_owned(), node: Some("writer".to_owned()), ..RetryArgs::default() };
+    assert_eq!(retry(&base, &args, &mut out).await.unwrap(), code(0));
+    assert_eq!(server.asked()[0], r#"POST /jobs/job_1/retry {"node_id":"writer"}"#);
+    assert!(written.text().contains("✓ completed"), "{}", written.text());
 }

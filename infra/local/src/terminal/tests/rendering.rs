@@ -270,15 +270,20 @@ fn hostile_text_gives_the_terminal_no_orders_wherever_it_stands() {
             "input.requested",
             json!({"id": evil, "kind": evil, "prompt": evil, "options": [{"id": evil, "action": "';rm -rf ~;'"}]}),
         ),
-        event("node.error", json!({"node_id": evil, "error": {"message": evil}})),
+        event("node.error", json!({"node_id": evil, "error": {"message": evil}, "route": evil, "note": evil})),
         event("model.waiting", json!({"message": evil, "code": evil})),
         event(
             "job.failed",
             json!({"status": evil, "finish_reason": evil, "error": {"code": evil, "message": evil, "failed_during": evil}}),
         ),
     ];
-    for look in [Look::Plain, Look::Live { columns: 80, rows: 24 }] {
-        let mut watching = Watching::on(look);
+    let mut flow = queued_job();
+    flow["kind"] = "workflow".into();
+    let outline = Outline::of(&json!({"nodes": [{"id": evil, "type": "agent", "data": {"label": evil}}]}));
+    for (job, look) in
+        [&queued_job(), &flow].iter().flat_map(|job| [(job, Look::Plain), (job, Look::Live { columns: 80, rows: 24 })])
+    {
+        let mut watching = Watching::of(job, outline.clone(), 0, look);
         watching.apply(&events);
         // The reader of screens fails on every order that the screen does not give by itself.
         let seen = watching.seen();
@@ -364,28 +369,21 @@ fn the_status_says_what_is_going_on_and_for_how_long() {
 }
 
 #[test]
-fn a_question_says_how_to_answer_it() {
+fn a_question_is_a_line_that_says_what_it_is_about() {
     let mut watching = Watching::plain();
-    watching.apply(&[event("input.requested", json!({
-        "id": "req_1", "kind": "approval", "prompt": "Send this?",
-        "tool_call": {"name": "send_email", "arguments": "{\"to\":\"ada\"}"},
-        "options": [{"id": "approve", "label": "Send it", "action": "approve"}, {"id": "reject", "label": "Do not", "action": "reject"}],
-    }))]);
-    watching.apply(&[event("input.resolved", json!({"id": "req_1", "answer": {"action": "approve", "by": "local"}}))]);
+    watching.apply(&[
+        event(
+            "input.requested",
+            json!({
+                "id": "req_1", "kind": "approval", "prompt": "Send this?",
+                "tool_call": {"name": "send_email", "arguments": "{\"to\":\"ada\"}"},
+            }),
+        ),
+        event("input.resolved", json!({"id": "req_1", "answer": {"action": "approve", "by": "local"}})),
+    ]);
     assert_eq!(
         watching.written.text().lines().skip(1).collect::<Vec<_>>(),
-        [
-            "  ? approval is needed",
-            "    send_email ada",
-            "    Send this?",
-            "    approve  Send it",
-            "    reject  Do not",
-            &format!(
-                "    curl http://127.0.0.1:7070/jobs/{ID}/input_requests/req_1 -H 'content-type: application/json' \
-                 -d '{{\"action\":\"approve\"}}'"
-            ),
-            "  ✓ answered: approve  by local",
-        ]
+        ["  ? approval is needed  send_email ada", "  ✓ answered: approve  by local"]
     );
 }
 

@@ -74,6 +74,12 @@ pub(super) fn pieces<P: Into<Bytes>>(pieces: impl IntoIterator<Item = P>) -> Ans
     Response::new(Body::from_stream(stream::iter(pieces)))
 }
 
+/// A stream that says this and no more, and does not end.
+pub(super) fn held(piece: String) -> Answer {
+    let begun = stream::iter([Ok::<_, io::Error>(Bytes::from(piece))]);
+    Response::new(Body::from_stream(begun.chain(stream::pending())))
+}
+
 /// A stream that breaks off in the middle of its answer.
 fn broken(piece: String) -> Answer {
     let pieces = vec![Ok(Bytes::from(piece)), Err(io::Error::other("broken"))];
