@@ -96,7 +96,7 @@ pub(super) const PEOPLE: Scenario = Scenario {
     cancelled: false,
     approved: true,
     is_workflow: false,
-    stride: 1,
+    stride: 3,
     status: Status::Completed,
     text: "May I?\n\nThank you.",
     calls: &["look", "push"],

@@ -15,7 +15,7 @@ pub(super) const WORKFLOW: Scenario = Scenario {
     cancelled: false,
     approved: true,
     is_workflow: true,
-    stride: 11,
+    stride: 23,
     status: Status::Completed,
     text: "Published.",
     calls: &["push"],

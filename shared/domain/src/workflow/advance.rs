@@ -87,13 +87,13 @@ impl<'a> Planner<'a> {
         Step { plan: board.plan, changed: board.changed, opened, closed, events, end }
     }
 
-    /// Whether a step may write one thing more.
+    /// Whether a step may write one thing more. When it may not, another step is to follow; when only too many lanes are
+    /// open, that is the step of whichever settles next.
     fn has_room(&mut self) -> bool {
         let items = self.opened.len() + self.closed.len() + self.board.changed.len();
-        let lanes = self.board.plan.lanes.len();
-        let room = lanes + 1 < MAX_LANES && items < MAX_ITEMS && self.bytes < MAX_BYTES;
+        let room = items < MAX_ITEMS && self.bytes < MAX_BYTES;
         self.starved |= !room;
-        room
+        room && self.board.plan.lanes.len() + 1 < MAX_LANES
     }
 
     /// Whether everything in a scope is settled, after going on in it.

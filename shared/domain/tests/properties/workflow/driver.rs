@@ -96,6 +96,7 @@ impl<'w> Play<'w> {
             assert!(self.lanes.insert(lane.clone()), "{lane} is opened twice");
             self.open.insert(lane.clone(), LaneSoFar::default());
         }
+        assert!(self.open.len() <= MAX_LANES + 1, "{} lanes are open", self.open.len());
         for lane in &step.closed {
             assert!(self.open.remove(lane).is_some(), "{lane} is closed, but is not open");
         }
