@@ -90,7 +90,7 @@ impl Tree {
             match look {
                 Look::Plain => line = line.with(Style::Red, format!(" — {}", text::one_line(&error.message))),
                 Look::Live { .. } => {
-                    errors = lines::indented(Style::Red, &error.message, text::width(indent) + 2, look)
+                    errors = lines::indented(Style::Red, &error.message, text::width(indent) + 2, look);
                 }
             }
         }
