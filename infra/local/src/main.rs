@@ -26,16 +26,15 @@ async fn main() -> ExitCode {
     startup::aws::install_crypto();
     let done = match cli.command {
         None => serve(&cli.serve).await,
-        Some(ref command) => carry_out(command.clone(), &cli.serve, &mut terminal(&cli)).await,
+        Some(command) => {
+            let mut out = Terminal::stdio(cli.plain, Invocation::of(&cli.serve));
+            Box::pin(carry_out(command, &cli.serve, &mut out)).await
+        }
     };
     done.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "error: {error:#}");
         ExitCode::from(UNUSABLE)
     })
-}
-
-fn terminal(cli: &Cli) -> Terminal {
-    Terminal::stdio(cli.plain, Invocation::of(&cli.serve))
 }
 
 async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {

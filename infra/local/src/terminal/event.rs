@@ -122,6 +122,8 @@ pub(super) struct ToolCall {
     pub(super) name: String,
     #[serde(deserialize_with = "text_or_json")]
     pub(super) arguments: String,
+    /// What a person put in the place of the arguments.
+    pub(super) edited_arguments: Option<String>,
     pub(super) status: String,
     #[serde(deserialize_with = "optional_text_or_json")]
     pub(super) result: Option<String>,

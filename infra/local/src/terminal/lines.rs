@@ -28,7 +28,10 @@ pub(super) fn call(call: &ToolCall, look: Look) -> Vec<Line> {
         "skipped" => ("–", Style::Dim),
         _ => ("·", Style::Dim),
     };
-    let arguments = summary(&call.arguments);
+    let arguments = match &call.edited_arguments {
+        Some(edited) => format!("{} (edited)", summary(edited)),
+        None => summary(&call.arguments),
+    };
     let ended = matches!(call.status.as_str(), "completed" | "error" | "unknown" | "skipped");
     let took = call.duration_ms.filter(|_| ended).map_or(String::new(), |ms| format!("   {}", text::span(ms)));
     let name = text::one_line(&call.name);

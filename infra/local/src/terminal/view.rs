@@ -1,7 +1,12 @@
 //! A job being watched: events in, lines out. Lines either settle, and are never touched again, or are alive and drawn
 //! anew each time. Reads no clock and writes nothing.
 
-use std::{collections::BTreeMap, time::Duration};
+mod flow;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     event::{Body, Event, InputRequest, Job, Notice, ToolCall},
@@ -34,6 +39,8 @@ pub(super) struct View {
     questions: Vec<String>,
     doing: String,
     thought: String,
+    /// Lanes whose questions were answered: that their turns are taken up again is no accident.
+    resumed: BTreeSet<String>,
     /// Whether questions are put to the person at the terminal, who then reads them in full.
     pub(super) asks_here: bool,
     lost: bool,
@@ -103,6 +110,7 @@ impl View {
             questions: Vec::new(),
             doing: doing.to_owned(),
             thought: String::new(),
+            resumed: BTreeSet::new(),
             asks_here: false,
             lost: false,
             said: String::new(),
@@ -165,6 +173,7 @@ impl View {
             Body::InputRequested(request) => self.ask(request),
             Body::InputResolved(request) => {
                 self.questions.retain(|id| *id != request.id);
+                self.resumed.insert(lane);
                 let answer = request.answer.clone().unwrap_or_default();
                 let by = answer.by.map_or(String::new(), |by| format!("  by {by}"));
                 let line = Line::of(Style::Green, "  ✓ ").with(Style::Plain, format!("answered: {}", answer.action));
@@ -466,7 +475,8 @@ impl View {
             (lane.shown, lane.blanks) = (false, 0);
         }
         self.calls.retain(|call| call.lane != name || call.call.turn != turn);
-        if seen || self.is_plain() {
+        let resumed = self.resumed.remove(name);
+        if (seen || self.is_plain()) && !resumed {
             self.settle(Block::Notes, Line::of(Style::Dim, titled(name, RESTARTED)));
         }
         "asking the model".clone_into(&mut self.doing);
@@ -517,49 +527,9 @@ impl View {
         }
     }
 
-    /// What people call the node that a question is about.
-    pub(super) fn node_of(&self, request: &InputRequest) -> Option<String> {
-        let name = |node: &String| self.tree.as_ref().map_or_else(|| node.clone(), |tree| tree.name(node));
-        request.node_id.as_ref().map(name)
-    }
-
     /// Goes on below lines that others have put there.
     pub(super) fn go_on_below(&mut self) {
         self.block = Some(Block::Notes);
-    }
-
-    /// Takes an event into the tree. Whether nothing else is to be made of it.
-    fn grow(&mut self, event: &Event, now: Duration) -> bool {
-        let Some(tree) = &mut self.tree else { return false };
-        let changed = tree.apply(event, now);
-        let news = changed.map(|n| tree.news(n));
-        match &event.body {
-            Body::Node(_) => {
-                if let (Some(line), true) = (news, self.is_plain()) {
-                    self.settle(Block::Notes, line);
-                }
-            }
-            Body::ToolCall(call) => {
-                let mut call = (**call).clone();
-                if call.status.is_empty() {
-                    call.status = event.origin.kind.trim_start_matches("tool_call.").to_owned();
-                }
-                if self.is_plain() && !is_open(&call) {
-                    self.settle_call(&call);
-                }
-            }
-            Body::TurnRestarted { .. } => {
-                let name =
-                    event.origin.node_id.as_deref().map_or(String::new(), |node| format!("{}: ", tree.name(node)));
-                if self.is_plain() {
-                    self.note(Style::Dim, format!("{name}{RESTARTED}"));
-                }
-            }
-            Body::TurnStarted | Body::TurnCompleted { .. } | Body::OutputDelta { .. } | Body::ReasoningDelta { .. } => {
-            }
-            _ => return false,
-        }
-        true
     }
 
     fn settle(&mut self, block: Block, line: Line) {

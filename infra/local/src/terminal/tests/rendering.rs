@@ -388,6 +388,31 @@ fn a_question_is_a_line_that_says_what_it_is_about() {
 }
 
 #[test]
+fn a_turn_that_goes_on_after_an_answer_is_no_accident_and_shows_the_edited_arguments() {
+    for look in [Look::Plain, Look::Live { columns: 80, rows: 24 }] {
+        let mut watching = Watching::on(look);
+        watching.apply(&[
+            call(1, "a", "pending", "send", json!({"arguments": "{\"to\":\"ada\"}"})),
+            in_turn(1, "input.requested", json!({"id": "r", "kind": "approval"})),
+            in_turn(1, "input.resolved", json!({"id": "r", "answer": {"action": "modify"}})),
+            in_turn(1, "turn.restarted", json!({"attempt": 2, "output_offset": 0})),
+            call(
+                1,
+                "a",
+                "completed",
+                "send",
+                json!({"arguments": "{\"to\":\"ada\"}", "edited_arguments": "{\"to\":\"bob\"}"}),
+            ),
+        ]);
+        let seen = watching.seen();
+        assert!(!seen.contains("lost") && seen.contains("✓ send  bob (edited)"), "{seen}");
+        // The next one is.
+        watching.apply(&[in_turn(1, "turn.restarted", json!({"attempt": 3, "output_offset": 0}))]);
+        assert!(watching.seen().contains("the worker was lost"), "{}", watching.seen());
+    }
+}
+
+#[test]
 fn sentences_of_several_lanes_do_not_mix() {
     let in_lane =
         |lane: &str, kind: &str, text: &str| event(kind, json!({"lane": lane, "turn": 1, "attempt": 1, "text": text}));
