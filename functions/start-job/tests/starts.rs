@@ -8,7 +8,11 @@ use starts::Function;
 
 #[test]
 fn it_asks_for_its_first_invocation_and_without_a_variable_it_names_that() {
-    function().starts_with_its_variables_and_not_without_one(&["NIGHTSHIFT_LOG", "NIGHTSHIFT_MODEL"]);
+    function().starts_with_its_variables_and_not_without_one(&[
+        "NIGHTSHIFT_LOG",
+        "NIGHTSHIFT_MODEL",
+        "NIGHTSHIFT_TOOLS",
+    ]);
 }
 
 #[test]
@@ -17,6 +21,7 @@ fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_STREAM_TOKEN_KEY", "hunter2", "bytes");
     function().refuses_as("NIGHTSHIFT_SEALING_KEY", "hunter2", "bytes");
     function().refuses_as("NIGHTSHIFT_MAX_JOBS_PER_USER", "many", "a number from 1 on");
+    function().refuses_as("NIGHTSHIFT_TOOLS", "/nowhere/tools.json", "a JSON object");
 }
 
 fn function() -> Function {

@@ -8,7 +8,12 @@ use starts::Function;
 
 #[test]
 fn it_asks_for_its_first_invocation_and_without_a_variable_it_names_that() {
-    function().starts_with_its_variables_and_not_without_one(&["NIGHTSHIFT_LOG", "NIGHTSHIFT_MODEL_API_KEY"]);
+    function().starts_with_its_variables_and_not_without_one(&[
+        "NIGHTSHIFT_LOG",
+        "NIGHTSHIFT_MODEL_API_KEY",
+        "NIGHTSHIFT_TOOLS",
+        "NIGHTSHIFT_TOOL_SECRETS",
+    ]);
 }
 
 #[test]
@@ -16,6 +21,7 @@ fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_LOG", "engine=loud", "a filter");
     function().refuses_as("NIGHTSHIFT_SEALING_KEY", "hunter2", "bytes");
     function().refuses_as("NIGHTSHIFT_MODEL_URL", "somewhere", "a URL such as");
+    function().refuses_as("NIGHTSHIFT_TOOL_SECRETS", "hunter2", "a JSON object");
 }
 
 fn function() -> Function {
