@@ -74,7 +74,9 @@ async fn ten_thousand_events_are_the_same_for_viewers_all_over_them() {
     let pieces: Vec<String> = (0..PIECES).map(|n| format!("{n} é ")).collect();
     let text = pieces.concat();
     system.model.script("Ten thousand", Script::new().turn(Turn::pieces(pieces)));
-    let job = system.submit(json!({"input": "Ten thousand"})).await;
+    // On a busy machine it takes longer than a turn usually may.
+    let limits = json!({"turn_seconds": 600, "deadline_seconds": 3600});
+    let job = system.submit(json!({"input": "Ten thousand", "limits": limits})).await;
 
     let far = watch::Sender::new(0);
     let followers = (0..VIEWERS).map(|n| {

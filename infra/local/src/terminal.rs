@@ -1,7 +1,7 @@
 //! The commands of `nightshift` that talk to a running system, for people at a terminal and for scripts.
 //!
 //! A client of the HTTP API and nothing else: what it shows, any other client could show. The stages, each knowing only
-//! the one before it: [`client`] asks, [`stream`] follows, [`event`] reads, [`view`] decides what a person sees (a
+//! the one before it: [`mod@client`] asks, [`stream`] follows, [`event`] reads, [`view`] decides what a person sees (a
 //! workflow's nodes as a [`tree`]), and [`screen`] puts it there; [`watch`] joins them, and puts a job's questions to the
 //! [`person`] at the terminal. No text that others wrote reaches the terminal without passing [`text`].
 
