@@ -10,9 +10,13 @@ def routes_indexes_and_sources_are_there(world):
     cloud, stack, template = world.cloud, world.cloud.stack, world.cloud.template
     gateway = cloud.client("apigatewayv2")
     routes = gateway.get_routes(ApiId=stack["Api"])["Items"]
-    declared = {route["RouteKey"] for route in cloud.declared("AWS::ApiGatewayV2::Route").values()}
-    assert {route["RouteKey"] for route in routes} == declared and declared, routes
-    assert all(route["AuthorizationType"] == "JWT" for route in routes), routes
+    # The console's page is everybody's; which routes those are is the business of the workspace's own tests.
+    declared = {
+        (route["RouteKey"], route["AuthorizationType"])
+        for route in cloud.declared("AWS::ApiGatewayV2::Route").values()
+    }
+    assert {(route["RouteKey"], route["AuthorizationType"]) for route in routes} == declared and declared, routes
+    assert ("POST /jobs", "JWT") in declared, declared
 
     table = cloud.client("dynamodb").describe_table(TableName=stack["Table"])["Table"]
     indexes = {index["IndexName"] for index in table["GlobalSecondaryIndexes"]}
