@@ -169,12 +169,11 @@ fn resolved(template: &Yaml<'_>, value: &Yaml<'_>) -> String {
             Some(parameter) => default(name, parameter),
         },
         ("GetAtt", Some(name)) => format!("https://{}.example/", name.to_lowercase()),
-        // The list's parameter, as it is joined.
-        ("Join", None) => resolved(template, &inner[1]),
         // Of all secrets only this one is a document.
         ("Sub", Some(text)) if text.contains("${ToolSecretsArn}") => format!("{{\"TOKEN\": \"{SECRET}\"}}"),
         ("Sub", Some(text)) if text.contains("resolve:secretsmanager") => SECRET.to_owned(),
-        ("If", None) => resolved(template, &inner[1]),
+        // What holds if the condition does; the list's parameter, as it is joined.
+        ("If" | "Join", None) => resolved(template, &inner[1]),
         _ => panic!("a variable's value is what this test cannot read: {value:?}"),
     }
 }
