@@ -172,6 +172,7 @@ fn resolved(template: &Yaml<'_>, value: &Yaml<'_>) -> String {
         // Of all secrets only this one is a document.
         ("Sub", Some(text)) if text.contains("${ToolSecretsArn}") => format!("{{\"TOKEN\": \"{SECRET}\"}}"),
         ("Sub", Some(text)) if text.contains("resolve:secretsmanager") => SECRET.to_owned(),
+        ("Sub", Some(text)) => text.replace("${AWS::StackName}", "stack"),
         // What holds if the condition does; the list's parameter, as it is joined.
         ("If" | "Join", None) => resolved(template, &inner[1]),
         _ => panic!("a variable's value is what this test cannot read: {value:?}"),

@@ -85,6 +85,7 @@ async fn fill(store: &Store, number: usize, now: Timestamp) {
             message: Some(message(number)),
             retention_seconds: 7 * 24 * 3600,
             is_looking: false,
+            trace: None,
         },
         spec: JobSpec {
             messages: vec![Message::user("What time is it in Tokyo, and what is 17% of 2,340?")],

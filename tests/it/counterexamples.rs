@@ -69,6 +69,7 @@ impl Schedule {
                 message: None,
                 retention_seconds: 3600,
                 is_looking: true,
+                trace: None,
             },
             spec: JobSpec {
                 messages: vec![Message::user("Go")],

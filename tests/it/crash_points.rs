@@ -288,6 +288,7 @@ fn new_job(id: JobId, scenario: &Scenario) -> NewJob {
             message: None,
             retention_seconds: 3600,
             is_looking: true,
+            trace: None,
         },
         spec: JobSpec {
             messages: vec![Message::user("Do everything")],

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use domain::{
+    event::EventBody,
     id::JobId,
     job::{Asker, FinishReason, JobSpec, ModelSettings, Status},
-    message::Message,
+    message::{Content, Message},
+    time::Timestamp,
 };
 use engine::Clock as _;
 use local::{
     demo_model::{Script, Turn},
-    emulator::fault::Fault,
+    emulator::fault::{Fault, Gate},
 };
 use queue::Line;
 use store::{CreateOutcome, NewJob, Record};
@@ -28,6 +30,7 @@ async fn started(world: &World, worker: &Worker, is_lost: bool) -> JobId {
             message: None,
             retention_seconds: 3600,
             is_looking: true,
+            trace: None,
         },
         spec: JobSpec {
             messages: vec![Message::user("Sweep")],
@@ -129,4 +132,115 @@ async fn a_turn_that_kills_five_workers_fails_the_job_with_the_reason() {
     assert_eq!((record.head.status(), code(&record)), (Status::Failed, "attempts_exhausted"));
     assert_eq!(record.head.metrics.recoveries, 5);
     assert!(World::at_rest(&record) && record.events.last().unwrap().body.is_terminal());
+}
+
+/// A world in which a minute is too long.
+async fn impatient() -> World {
+    let mut world = World::new().await;
+    world.stall_after = Duration::from_secs(60);
+    world
+}
+
+/// A job whose worker died while it asked the model; and its sweeper.
+async fn abandoned(world: &World) -> (JobId, Worker) {
+    let worker = world.worker("1", &ToolRegistry::new());
+    let job = started(world, &worker, false).await;
+    world.faults.when(|sent| sent.summary.contains("#answer"), Fault::CutBefore);
+    world.deliver(&worker).await;
+    assert!(worker.process.is_dead());
+    (job, world.worker("2", &ToolRegistry::new()))
+}
+
+fn stalls(record: &Record) -> Vec<(u64, Timestamp)> {
+    let stalls = record.events.iter().filter_map(|event| match event.body {
+        EventBody::JobStalled { since } => Some((event.number, since)),
+        _ => None,
+    });
+    stalls.collect()
+}
+
+#[tokio::test]
+async fn a_job_in_which_nothing_happens_is_said_to_stand_still_once_and_is_asked_for_again() {
+    let world = impatient().await;
+    let (job, sweeper) = abandoned(&world).await;
+    let before = record(&world, &job).await;
+    let moved_at = before.events.last().unwrap().at;
+    // A sweep comes every fifteen seconds; nothing is delivered.
+    for _ in 0..3 {
+        world.advance(Duration::from_secs(15));
+        world.sweep(&sweeper).await;
+    }
+    assert_eq!(stalls(&record(&world, &job).await), [], "45 s are not 60");
+    for _ in 0..4 {
+        world.advance(Duration::from_secs(15));
+        world.sweep(&sweeper).await;
+    }
+    let stalled = record(&world, &job).await;
+    assert_eq!(stalls(&stalled), [(before.events.len() as u64 + 1, moved_at)]);
+    let at = stalled.events.last().unwrap().at;
+    assert_eq!(at.since(moved_at), Duration::from_secs(60), "it is looked at when the time is up, and not later");
+    // Somebody comes at last, and the event is in nobody's way.
+    while world.deliver(&sweeper).await {}
+    let done = record(&world, &job).await;
+    assert_eq!(done.head.status(), Status::Completed);
+    assert!(World::at_rest(&done) && done.events.last().unwrap().body.is_terminal());
+    assert_eq!(stalls(&done).len(), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_moves_is_not_said_to_stand_still() {
+    let world = impatient().await;
+    let (job, second) = abandoned(&world).await;
+    world.advance(Duration::from_secs(45));
+    world.sweep(&second).await;
+    // It is taken over, and abandoned again: what it wrote is a sign of life.
+    world.faults.when(|sent| sent.summary.contains("#answer"), Fault::CutBefore);
+    while !second.process.is_dead() && world.deliver(&second).await {}
+    assert!(second.process.is_dead());
+    let third = world.worker("3", &ToolRegistry::new());
+    for _ in 0..3 {
+        world.advance(Duration::from_secs(15));
+        world.sweep(&third).await;
+    }
+    assert_eq!(stalls(&record(&world, &job).await), [], "90 s after the first sign of life, and 45 after the last");
+}
+
+#[tokio::test]
+async fn a_job_that_waits_in_line_or_is_over_does_not_stand_still() {
+    let world = impatient().await;
+    let worker = world.worker("1", &ToolRegistry::new());
+    let job = started(&world, &worker, true).await;
+    world.advance(Duration::from_secs(600));
+    world.sweep(&worker).await;
+    assert_eq!(stalls(&record(&world, &job).await), []);
+    while world.deliver(&worker).await {}
+    world.advance(Duration::from_secs(600));
+    world.sweep(&worker).await;
+    let record = record(&world, &job).await;
+    assert!(record.events.last().unwrap().body.is_terminal() && stalls(&record).is_empty());
+}
+
+#[tokio::test]
+async fn whoever_writes_while_a_stall_is_told_wins() {
+    let world = impatient().await;
+    let (job, sweeper) = abandoned(&world).await;
+    world.advance(Duration::from_secs(75));
+    // Between the sweeper's look and its write, a message comes in.
+    let message = Content::Text("Are you there?".to_owned());
+    let gate = Gate::new();
+    let held = Fault::Hold(gate.clone());
+    world.faults.when(|sent| sent.operation == "TransactWriteItems" && sent.process == "2", held);
+    let (mut swept, store) = (Box::pin(world.sweep(&sweeper)), world.eyes());
+    tokio::select! {
+        () = &mut swept => panic!("it is held up"),
+        () = gate.wait_for_waiting(1) => {}
+    }
+    let request = "poster".parse().unwrap();
+    let posted = store.post(&job, "m1", &message, "ann", &request, world.clock.now()).await.unwrap();
+    assert!(matches!(posted, store::PostOutcome::Accepted(_)));
+    gate.open();
+    swept.await;
+    let record = record(&world, &job).await;
+    assert_eq!(stalls(&record), []);
+    assert!(world.deliver(&sweeper).await, "the turn is asked for all the same");
 }

@@ -3,6 +3,7 @@
 
 mod crates;
 mod names;
+mod signals;
 mod template;
 
 use std::{

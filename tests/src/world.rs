@@ -81,6 +81,8 @@ pub struct World {
     pub model: DemoModel,
     /// What goes wrong.
     pub faults: Faults,
+    /// How long nothing may happen in a running job.
+    pub stall_after: Duration,
     urls: [String; 2],
 }
 
@@ -106,6 +108,7 @@ impl World {
             clock: Arc::new(ManualClock::new()),
             model: DemoModel::start(demo_model::Options::scripted()).await.unwrap(),
             faults: Faults::new(),
+            stall_after: Duration::from_secs(120),
             urls,
         };
         world.store(world.dynamodb.client()).create_table().await.unwrap();
@@ -147,7 +150,7 @@ impl World {
             model: ModelClient::new(model_client::Config::new(self.model.url().clone(), None)).unwrap(),
             sealing: None,
             tools: tools.clone(),
-            settings: Settings { batching },
+            settings: Settings { batching, ..Settings::default() },
         };
         Worker { process, engine }
     }
@@ -205,7 +208,7 @@ impl World {
         tokio::select! {
             biased;
             () = worker.process.died() => {}
-            swept = sweeper::handle(&worker.engine.upkeep, Duration::from_secs(30)) => {
+            swept = sweeper::handle(&worker.engine.upkeep, Duration::from_secs(30), self.stall_after) => {
                 if !worker.process.is_dead() {
                     swept.unwrap();
                 }

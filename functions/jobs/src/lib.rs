@@ -101,7 +101,7 @@ impl Desk {
         let workflow = self.workflow(&record).await?;
         let address = self.addresses.issue(&record.head.id, &record.head.user, (self.now)());
         let Record { head, lanes, metadata, inputs, events, output, .. } = record;
-        let details = JobDetails::of(&events, lanes.values(), inputs, metadata);
+        let details = JobDetails::of(&head, &events, lanes.values(), inputs, metadata, (self.now)());
         let details = JobDetails {
             output: output.unwrap_or(details.output),
             workflow,

@@ -34,9 +34,10 @@ use domain::{
     message::Message,
     sealed::{NONCE_BYTES, Sealed, SealingKey},
     time::Timestamp,
+    trace::TraceParent,
 };
 use queue::{ContinuationQueue, Line, bus::EventBus};
-use store::{CreateOutcome, NewJob, Store};
+use store::{CreateOutcome, NewJob, Record, Store};
 
 /// When somebody with too many jobs at work may try again.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
@@ -89,20 +90,21 @@ async fn start(
         fingerprint: idempotency::fingerprint(&body),
     });
     let read = |is_tool: &dyn Fn(&str) -> bool| StartJobRequest::parse(&body, &starter.defaults, is_tool);
-    let (status, view) = starter.start(user, read, key, true).await?;
+    let (status, view) = starter.start(user, read, key, true, trace_of(&headers)).await?;
     let location = [(header::LOCATION, paths::job(&view.summary.id))];
     Ok((status, location, Json(view)).into_response())
 }
 
 impl Starter {
     /// Starts the job that a request asks for, or finds the one that it started before. `read` checks the request, given
-    /// the names of the tools; `is_looking`: whether whoever asks is about to follow the job.
+    /// the names of the tools; `is_looking`: whether whoever asks is about to follow the job; `trace`: its place in a trace.
     async fn start(
         &self,
         user: UserId,
         read: impl FnOnce(&dyn Fn(&str) -> bool) -> Result<StartJobRequest, ApiError>,
         key: Option<store::IdempotencyKey>,
         is_looking: bool,
+        trace: Option<TraceParent>,
     ) -> Result<(StatusCode, JobView), ApiError> {
         if let Some(key) = &key
             && let Some(known) = self.store.job_of_key(&user, key).await.map_err(unavailable)?
@@ -126,7 +128,7 @@ impl Starter {
             None => vec![],
         };
         spec.model_api_key = model_api_key.map(|key| self.seal(&key, &id)).transpose()?;
-        let asker = Asker { id, user, thread, message, retention_seconds, is_looking };
+        let asker = Asker { id, user, thread, message, retention_seconds, is_looking, trace };
         let (status, mut view) =
             self.create(NewJob { asker, spec, key, run: None, max_at_work: self.max_at_work }).await?;
         if let Some(workflow) = &mut view.workflow {
@@ -147,6 +149,8 @@ impl Starter {
         let (workflow, run) = (new.spec.workflow.clone(), new.run.clone());
         let created = self.store.create(new, (self.now)()).await.map_err(unavailable)?;
         if let CreateOutcome::Created(head) = &created {
+            signals::count::job_started();
+            tracing::info!(job.id = %head.id, trace.id = %signals::trace::trace_id(head), "job accepted");
             let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
             if let Err(error) = self.queue.send(&first, Line::Starts, Duration::ZERO).await {
                 // Recorded as owed: the sweeper sends it.
@@ -179,9 +183,10 @@ impl Starter {
             CreateOutcome::Existing(head) => {
                 let record = self.store.with_log(&head.id, true).await.map_err(unavailable)?;
                 let Some(record) = record else { return Err(gone(&head.id)) };
-                let details = JobDetails::of(&record.events, record.lanes.values(), record.inputs, record.metadata);
-                let details = JobDetails { output: record.output.unwrap_or(details.output), ..details };
-                Ok((StatusCode::OK, self.view(&record.head, details)))
+                let Record { head, events, lanes, inputs, metadata, output, .. } = record;
+                let details = JobDetails::of(&head, &events, lanes.values(), inputs, metadata, (self.now)());
+                let details = JobDetails { output: output.unwrap_or(details.output), ..details };
+                Ok((StatusCode::OK, self.view(&head, details)))
             }
             CreateOutcome::ExistingGone(job) => Err(gone(&job)),
             CreateOutcome::KeyReused => Err(ApiError::idempotency_key_reused()),
@@ -213,6 +218,11 @@ impl Starter {
         let Some(spec) = &record.spec else { return Ok(vec![]) };
         Ok(conversation(&spec.messages, &record.turns, &record.inbox, &LaneName::main(), u32::MAX, record.head.inbox))
     }
+}
+
+/// The caller's place in a trace. What cannot be read is, by the standard, as good as none.
+fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get("traceparent")?.to_str().ok()?.parse().ok()
 }
 
 fn gone(job: &JobId) -> ApiError {

@@ -7,6 +7,7 @@ use start_job::{config::Config, events, router};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     startup::tracing::init()?;
+    let metrics = startup::metrics::init()?;
     let starter = Config::from_env()?.starter().await;
     let http = Adapter::from(router(starter.clone()));
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
@@ -14,10 +15,13 @@ async fn main() -> Result<(), Error> {
         async move {
             if event.payload.get("Records").is_some() {
                 let batch = serde_json::from_value(event.payload)?;
-                return Ok::<Value, Error>(serde_json::to_value(events::handle(&starter, &batch).await)?);
+                let response = events::handle(&starter, &batch).await;
+                metrics.flush();
+                return Ok::<Value, Error>(serde_json::to_value(response)?);
             }
             let request: LambdaRequest = serde_json::from_value(event.payload)?;
             let response = http.call(LambdaEvent::new(request, event.context)).await?;
+            metrics.flush();
             Ok(serde_json::to_value(response)?)
         }
     }))

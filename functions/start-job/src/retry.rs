@@ -48,6 +48,7 @@ pub(crate) async fn retry(
     starter.refuse_when_paused().await?;
     let failed = starter.failed(&id, &user).await?;
     let new = again(failed, &request, user, key, starter.max_at_work, (starter.now)())?;
+    let new = NewJob { asker: Asker { trace: crate::trace_of(&headers), ..new.asker }, ..new };
     let (status, view) = starter.create(new).await?;
     Ok((status, [(header::LOCATION, paths::job(&view.summary.id))], Json(view)).into_response())
 }
@@ -109,6 +110,7 @@ fn again(
         message: head.message,
         retention_seconds: head.retention_seconds,
         is_looking: true,
+        trace: None,
     };
     let spec = JobSpec { messages, previous_job: Some(head.id), key_of, ..spec };
     Ok(NewJob { asker, spec, key, run, max_at_work })

@@ -7,6 +7,7 @@ use api::{error::Chain, sse};
 use bytes::Bytes;
 use domain::{event::Event, id::JobId};
 use futures_util::Stream;
+use signals::count;
 use store::Page;
 use tokio::{
     sync::watch::{self, error::RecvError},
@@ -31,7 +32,9 @@ pub(crate) fn follow(viewing: Arc<Viewing>, cursor: u64) -> impl Stream<Item = R
                         if viewer.is_late() {
                             break 'following;
                         }
-                        yield Ok(piece.frame(viewer.viewing.job()));
+                        let frame = piece.frame(viewer.viewing.job());
+                        count::frame(frame.len());
+                        yield Ok(frame);
                         viewer.has_sent(piece.event());
                     }
                 }
@@ -88,6 +91,13 @@ fn merged(events: impl IntoIterator<Item = Event>) -> Vec<Piece> {
     sse::merge(events).into_iter().map(Piece::Own).collect()
 }
 
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        count::viewer_left(self.came_at.elapsed());
+        self.viewing.hub().viewer_left();
+    }
+}
+
 struct Viewer {
     viewing: Arc<Viewing>,
     window: watch::Receiver<Window>,
@@ -101,6 +111,7 @@ struct Viewer {
 impl Viewer {
     fn new(viewing: Arc<Viewing>, cursor: u64) -> Self {
         let now = Instant::now();
+        count::viewer_came();
         Self { window: viewing.window(), viewing, cursor, is_over: false, came_at: now, spoke_at: now }
     }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Hub {
     pub(crate) settings: Settings,
     /// Locked for moments only, and never while a [`Viewing`] could be dropped.
     jobs: Mutex<HashMap<JobId, Weak<Viewing>>>,
+    /// Done whenever a viewer has left.
+    when_one_leaves: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// What the viewers of one job own together. With the last of them the poller ends.
@@ -44,7 +46,7 @@ pub(crate) struct Viewing {
 
 impl Hub {
     pub(crate) fn new(log: Log, now: Now, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { log: Arc::new(log), now, settings, jobs: Mutex::default() })
+        Arc::new(Self { log: Arc::new(log), now, settings, jobs: Mutex::default(), when_one_leaves: OnceLock::new() })
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -70,6 +72,16 @@ impl Hub {
         drop(jobs);
         drop(ended);
         viewing
+    }
+
+    pub(crate) fn when_one_leaves(&self, done: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.when_one_leaves.set(done);
+    }
+
+    pub(crate) fn viewer_left(&self) {
+        if let Some(done) = self.when_one_leaves.get() {
+            done();
+        }
     }
 
     /// Something was probably written.

@@ -100,6 +100,11 @@ impl Streams {
         self.hub.hint(job);
     }
 
+    /// Does this, set once, whenever a viewer has left: an invocation is over then, and its metrics are to be written.
+    pub fn when_one_leaves(&self, done: impl Fn() + Send + Sync + 'static) {
+        self.hub.when_one_leaves(Box::new(done));
+    }
+
     /// How many jobs are being followed at this moment.
     pub fn n_followed(&self) -> usize {
         self.hub.n_followed()

@@ -59,6 +59,7 @@ fn head(state: State) -> Head {
         paused_ms: 0,
         inbox: 0,
         watched_until: Timestamp::MIN,
+        trace: None,
         usage: Usage::default(),
         metrics: Metrics::default(),
     }
@@ -172,7 +173,7 @@ impl Table {
         let written = self.lock();
         let last = written.events.last();
         let is_terminal = last.is_some_and(|last| last.body.is_terminal());
-        let tail = Tail { number: last.map_or(0, |last| last.number), is_terminal };
+        let tail = Tail { number: last.map_or(0, |last| last.number), is_terminal, moved_at: None, is_stalled: false };
         let status = written.head.as_ref().unwrap().status();
         Box::pin(follow(hub.join(&job(), status, &tail), cursor))
     }
@@ -606,7 +607,7 @@ async fn a_connection_ends_thirty_seconds_into_an_input_request() {
 
 #[test]
 fn nothing_more_comes_for_a_cursor_at_or_past_the_last_event() {
-    let tail = |number, is_terminal| Tail { number, is_terminal };
+    let tail = |number, is_terminal| Tail { number, is_terminal, moved_at: None, is_stalled: false };
     let table = [
         (tail(7, true), 7, true),
         (tail(7, true), 8, true),

@@ -8,7 +8,7 @@ use starts::Function;
 
 #[test]
 fn it_asks_for_its_first_invocation_and_without_a_variable_it_names_that() {
-    function().starts_with_its_variables_and_not_without_one(&["NIGHTSHIFT_LOG"]);
+    function().starts_with_its_variables_and_not_without_one(&["NIGHTSHIFT_LOG", "NIGHTSHIFT_METRICS_NAMESPACE"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the sweeper needs to know, from its environment.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::lane::LeaseTimes;
 use engine::{SystemClock, Upkeep};
@@ -19,19 +19,22 @@ pub struct Config {
     pub continuations_queue: String,
     /// The event bus.
     pub event_bus: String,
+    /// How long nothing may happen in a running job.
+    pub stall_after: Duration,
 }
 
 impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// When a variable is missing; the error names it.
+    /// When a variable is missing or wrong; the error names it.
     pub fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
             table: env::required("NIGHTSHIFT_TABLE")?,
             starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
             continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
             event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
+            stall_after: Duration::from_secs(env::parsed("NIGHTSHIFT_STALL_SECONDS", "a number of seconds")?),
         })
     }
 

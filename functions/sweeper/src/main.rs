@@ -12,11 +12,18 @@ const TO_FINISH: Duration = Duration::from_secs(10);
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     startup::tracing::init()?;
-    let upkeep = Config::from_env()?.upkeep().await;
-    let upkeep = &upkeep;
+    let metrics = startup::metrics::init()?;
+    let traces = startup::traces::init("nightshift-sweeper")?;
+    let config = Config::from_env()?;
+    let stall_after = config.stall_after;
+    let upkeep = config.upkeep().await;
+    let (upkeep, traces) = (&upkeep, &traces);
     run(service_fn(|event: LambdaEvent<Value>| async move {
         let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-        handle(upkeep, left.saturating_sub(TO_FINISH)).await.map(drop).map_err(Error::from)
+        let swept = handle(upkeep, left.saturating_sub(TO_FINISH), stall_after).await;
+        metrics.flush();
+        traces.flush().await;
+        swept.map(drop).map_err(Error::from)
     }))
     .await
 }

@@ -8,12 +8,18 @@ use starts::Function;
 
 #[test]
 fn it_asks_for_its_first_invocation_and_without_a_variable_it_names_that() {
-    function().starts_with_its_variables_and_not_without_one(&["NIGHTSHIFT_LOG"]);
+    function().starts_with_its_variables_and_not_without_one(&[
+        "NIGHTSHIFT_LOG",
+        "NIGHTSHIFT_METRICS_NAMESPACE",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+    ]);
 }
 
 #[test]
 fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_LOG", "engine=loud", "a filter");
+    function().refuses_as("NIGHTSHIFT_STALL_SECONDS", "soon", "a number of seconds");
 }
 
 fn function() -> Function {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use aws_sdk_lambda::config::{retry::RetryConfig, timeout::TimeoutConfig};
-use domain::{lane::LeaseTimes, sealed::SealingKey};
+use domain::{lane::LeaseTimes, price::Prices, sealed::SealingKey};
 use engine::{Engine, Settings, SystemClock, Upkeep};
 use model_client::{ModelClient, Secret, Url};
 use queue::{ContinuationQueue, bus::EventBus};
@@ -37,6 +37,8 @@ pub struct Config {
     pub tools: ToolsConfig,
     /// Their secrets.
     pub tool_secrets: Secrets,
+    /// What models cost whose provider does not say it.
+    pub prices: Prices,
 }
 
 impl Config {
@@ -46,6 +48,7 @@ impl Config {
     /// When a variable is missing or wrong; the error names it.
     pub fn from_env() -> anyhow::Result<Self> {
         let tools = env::document("NIGHTSHIFT_TOOLS")?.unwrap_or_else(|| "{}".to_owned());
+        let prices = env::document("NIGHTSHIFT_MODEL_PRICES")?.unwrap_or_else(|| "{}".to_owned());
         let secrets = env::document("NIGHTSHIFT_TOOL_SECRETS")?;
         Ok(Self {
             table: env::required("NIGHTSHIFT_TABLE")?,
@@ -59,6 +62,7 @@ impl Config {
             tools: ToolsConfig::parse_deployed(&tools).context("NIGHTSHIFT_TOOLS cannot be used")?,
             tool_secrets: Secrets::new(secrets.as_deref(), env::named)
                 .context("NIGHTSHIFT_TOOL_SECRETS cannot be used")?,
+            prices: Prices::parse(&prices).context("NIGHTSHIFT_MODEL_PRICES cannot be used")?,
         })
     }
 
@@ -83,7 +87,7 @@ impl Config {
             model: model.context("NIGHTSHIFT_MODEL_URL cannot be used")?,
             sealing: Some(self.sealing),
             tools: registry,
-            settings: Settings::default(),
+            settings: Settings { prices: self.prices, ..Settings::default() },
         })
     }
 }

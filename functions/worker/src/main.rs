@@ -7,11 +7,17 @@ use worker::{config::Config, handle, until};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     startup::tracing::init()?;
+    let metrics = startup::metrics::init()?;
+    let traces = startup::traces::init("nightshift-worker")?;
+    let traces = &traces;
     let engine = Config::from_env()?.engine().await?;
     let engine = &engine;
     run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
         let until = until(event.context.deadline());
-        Ok::<_, Error>(handle(engine, &event.payload, until).await)
+        let response = handle(engine, &event.payload, until).await;
+        metrics.flush();
+        traces.flush().await;
+        Ok::<_, Error>(response)
     }))
     .await
 }

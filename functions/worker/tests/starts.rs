@@ -10,6 +10,10 @@ use starts::Function;
 fn it_asks_for_its_first_invocation_and_without_a_variable_it_names_that() {
     function().starts_with_its_variables_and_not_without_one(&[
         "NIGHTSHIFT_LOG",
+        "NIGHTSHIFT_METRICS_NAMESPACE",
+        "NIGHTSHIFT_MODEL_PRICES",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_HEADERS",
         "NIGHTSHIFT_MODEL_API_KEY",
         "NIGHTSHIFT_TOOLS",
         "NIGHTSHIFT_TOOL_SECRETS",
@@ -21,6 +25,7 @@ fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_LOG", "engine=loud", "a filter");
     function().refuses_as("NIGHTSHIFT_SEALING_KEY", "hunter2", "bytes");
     function().refuses_as("NIGHTSHIFT_MODEL_URL", "somewhere", "a URL such as");
+    function().refuses_as("NIGHTSHIFT_MODEL_PRICES", "{\"m\": 1}", "a JSON object such as");
     function().refuses_as("NIGHTSHIFT_TOOL_SECRETS", "hunter2", "a JSON object");
 }
 

@@ -60,6 +60,10 @@ pub struct ServeArgs {
     #[arg(long, global = true, value_name = "N", env = "NIGHTSHIFT_MAX_JOBS_PER_USER", hide_short_help = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub max_jobs_per_user: Option<u32>,
+    /// Seconds without anything happening after which a running job is said to stand still.
+    #[arg(long, global = true, value_name = "N", env = "NIGHTSHIFT_STALL_SECONDS", hide_short_help = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub stall_seconds: Option<u32>,
     /// The deployment's tools: a JSON document, or the path of a file that has one (README.md, Configuring tools).
     #[arg(long = "tools-config", global = true, value_name = "FILE", env = "NIGHTSHIFT_TOOLS", hide_short_help = true)]
     pub tools: Option<String>,

@@ -19,6 +19,8 @@ use tower::ServiceExt as _;
 
 /// The header that names the user.
 pub(crate) const USER_HEADER: &str = "x-nightshift-user";
+/// Where what was counted is shown; on AWS it is CloudWatch that shows it.
+const METRICS: &str = "/metrics";
 /// The user when there is none.
 const DEFAULT_USER: &str = "local";
 
@@ -51,6 +53,9 @@ async fn forward(State(functions): State<Functions>, mut request: Request) -> Re
     };
     request.extensions_mut().insert(claims_for(&user));
     let path = request.uri().path();
+    if path == METRICS && request.method() == Method::GET {
+        return crate::metrics::page();
+    }
     let starts = path == paths::JOBS || path.starts_with("/jobs/") && path.ends_with("/retry");
     let function = if starts && request.method() == Method::POST {
         functions.start_job

@@ -8,6 +8,7 @@ pub mod demo_model;
 pub mod emulator;
 mod event_source;
 mod gateway;
+mod metrics;
 mod schedule;
 pub mod serve;
 pub mod stack;

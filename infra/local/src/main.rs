@@ -13,7 +13,6 @@ use local::{
     terminal::{self, Terminal},
 };
 use model_client::Url;
-use tracing_subscriber::EnvFilter;
 
 /// The exit code of a command that cannot be carried out.
 const UNUSABLE: u8 = 2;
@@ -21,8 +20,13 @@ const UNUSABLE: u8 = 2;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env(startup::tracing::VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    match startup::tracing::filter("warn") {
+        Ok(filter) => tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init(),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            return ExitCode::from(UNUSABLE);
+        }
+    }
     startup::aws::install_crypto();
     let done = match cli.command {
         None => serve(&cli.serve).await,
@@ -45,7 +49,7 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let exposed = if args.expose { Some(system.stack.expose().await?) } else { None };
     system.introduce(exposed)?;
     tokio::signal::ctrl_c().await?;
-    system.stack.stop().await;
+    system.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -119,7 +123,7 @@ async fn found_or_started(args: &ServeArgs) -> anyhow::Result<(Url, Option<Syste
 
 async fn end(done: anyhow::Result<ExitCode>, system: Option<System>) -> anyhow::Result<ExitCode> {
     if let Some(system) = system {
-        system.stack.stop().await;
+        system.stop().await;
     }
     done
 }

@@ -13,7 +13,7 @@ const SWEEP_BUDGET: Duration = Duration::from_secs(30);
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// Sweeps at once and then every so often, until it is dropped.
-pub(crate) async fn run(upkeep: Upkeep, dynamodb: Arc<EmbeddedDynamoDb>, every: Duration) {
+pub(crate) async fn run(upkeep: Upkeep, dynamodb: Arc<EmbeddedDynamoDb>, every: Duration, stall_after: Duration) {
     let ticks = |every| {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -22,11 +22,15 @@ pub(crate) async fn run(upkeep: Upkeep, dynamodb: Arc<EmbeddedDynamoDb>, every: 
     let (mut sweep, mut forget) = (ticks(every), ticks(FORGET_EVERY));
     loop {
         tokio::select! {
-            _ = sweep.tick() => if let Err(error) = sweeper::handle(&upkeep, SWEEP_BUDGET).await {
+            _ = sweep.tick() => if let Err(error) = sweeper::handle(&upkeep, SWEEP_BUDGET, stall_after).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "not swept");
             },
-            _ = forget.tick() => if let Err(error) = dynamodb.sweep_ttl().await {
-                tracing::warn!(error = &*error, "nothing forgotten");
+            _ = forget.tick() => {
+                // What was measured since the last time is added up, whoever asks for it.
+                crate::metrics::counts().run_upkeep();
+                if let Err(error) = dynamodb.sweep_ttl().await {
+                    tracing::warn!(error = &*error, "nothing forgotten");
+                }
             },
         }
     }

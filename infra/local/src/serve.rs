@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use domain::price::Prices;
 use model_client::{Secret, Url};
+use startup::traces::Traces;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     cli::{DEFAULT_PORT, Invocation, ServeArgs},
@@ -22,6 +25,7 @@ const OPENROUTER: &str = "https://openrouter.ai/api/v1";
 /// What OpenRouter is asked for when no model is named: cheap, quick, and good with tools.
 const OPENROUTER_MODEL: &str = "openai/gpt-4.1-mini";
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+const SEND_SPANS_EVERY: Duration = Duration::from_secs(1);
 /// The demo model's name.
 const DEMO: &str = "demo";
 
@@ -34,6 +38,8 @@ pub struct System {
     pub demo: Option<DemoModel>,
     data: PathBuf,
     model: String,
+    traces: Traces,
+    _sender: AbortOnDropHandle<()>,
 }
 
 /// Starts the system as the arguments say.
@@ -71,8 +77,24 @@ pub async fn start(args: &ServeArgs) -> anyhow::Result<System> {
     if args.port.is_none() && !is_free(DEFAULT_PORT).await {
         options.port = 0;
     }
+    if let Some(prices) = startup::env::document("NIGHTSHIFT_MODEL_PRICES")? {
+        options.engine.prices = Prices::parse(&prices).context("NIGHTSHIFT_MODEL_PRICES cannot be used")?;
+    }
+    if let Some(seconds) = args.stall_seconds {
+        options.stall_after = Duration::from_secs(seconds.into());
+    }
+    let traces = startup::traces::init("nightshift").context("no traces can be sent")?;
     let stack = Stack::start(options).await?;
-    Ok(System { stack, demo, data, model })
+    let sender = AbortOnDropHandle::new(tokio::spawn(send(traces.clone())));
+    Ok(System { stack, demo, data, model, traces, _sender: sender })
+}
+
+/// Sends spans as they end.
+async fn send(traces: Traces) {
+    loop {
+        tokio::time::sleep(SEND_SPANS_EVERY).await;
+        traces.flush().await;
+    }
 }
 
 /// The model's address and key, if any are given.
@@ -106,6 +128,12 @@ pub fn tools(args: &ServeArgs) -> anyhow::Result<Vec<serde_json::Value>> {
 }
 
 impl System {
+    /// Ends every task, in the middle of whatever it does, and sends the spans that have ended.
+    pub async fn stop(self) {
+        self.stack.stop().await;
+        self.traces.flush().await;
+    }
+
     /// Says what runs and where.
     ///
     /// # Errors

@@ -72,6 +72,8 @@ pub struct Options {
     pub streams: stream::Settings,
     /// How often the sweeper comes.
     pub sweep_every: Duration,
+    /// How long nothing may happen in a running job before its log says so.
+    pub stall_after: Duration,
 }
 
 impl Options {
@@ -89,6 +91,7 @@ impl Options {
             engine: Settings::default(),
             streams: stream::Settings::default(),
             sweep_every: Duration::from_secs(15),
+            stall_after: Duration::from_secs(120),
         }
     }
 }
@@ -118,6 +121,7 @@ impl Stack {
     /// Starts a system. Fails with [`InUse`] when another one runs on the same data directory.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         startup::aws::install_crypto();
+        crate::metrics::counts();
         let mut data = options.data.as_deref().map(DataDir::take).transpose()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
             .await
@@ -147,7 +151,7 @@ impl Stack {
             model: ModelClient::new(model).context("the model's address cannot be used")?,
             sealing: Some(SealingKey::new(&sealing_key)?),
             tools: options.tools.clone(),
-            settings: options.engine,
+            settings: options.engine.clone(),
         };
         let tokens = StreamTokens::new(&token_key)?;
         let streams = Streams::new(store.clone(), tokens.clone(), Arc::new(now), options.streams);
@@ -178,7 +182,7 @@ impl Stack {
         };
         spawn(tokio::spawn(start_from_events(source, starter.clone())));
         spawn(tokio::spawn(put_requests_in_line(&events, sqs.client(), queues.requests)));
-        spawn(tokio::spawn(schedule::run(upkeep, dynamodb.clone(), options.sweep_every)));
+        spawn(tokio::spawn(schedule::run(upkeep, dynamodb.clone(), options.sweep_every, options.stall_after)));
         spawn(tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, gateway::router(functions)).await {
                 tracing::error!(%error, "the server stopped");

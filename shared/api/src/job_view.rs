@@ -8,6 +8,7 @@ use domain::{
     lane::Lane,
     limits,
     replay::Replay,
+    so_far::so_far,
     time::Timestamp,
     tool_call::{ToolCall, ToolOutcome, ToolSpec},
     usage::Usage,
@@ -38,16 +39,21 @@ pub struct JobDetails {
     pub metadata: Metadata,
     /// Where its events can be followed.
     pub stream_url: Option<String>,
+    /// What it has used and done, while it is at work; afterwards its head says so.
+    pub so_far: Option<(Usage, Metrics)>,
 }
 
 impl JobDetails {
-    /// What a job's log and lanes say of it.
+    /// What a job's log and lanes say of it at `now`.
     pub fn of<'a>(
+        head: &Head,
         events: &[Event],
-        lanes: impl IntoIterator<Item = &'a Lane>,
+        lanes: impl IntoIterator<Item = &'a Lane> + Clone,
         input_requests: Vec<InputRequest>,
         metadata: Metadata,
+        now: Timestamp,
     ) -> Self {
+        let so_far = (!head.status().is_finished()).then(|| so_far(head, lanes.clone(), events, now));
         let mut replay = Replay::of(events);
         let main = lanes.into_iter().find(|lane| lane.name == LaneName::main());
         Self {
@@ -64,6 +70,7 @@ impl JobDetails {
             workflow: None,
             metadata,
             stream_url: None,
+            so_far,
         }
     }
 }
@@ -175,8 +182,12 @@ impl JobView {
         } else {
             (details.output, false)
         };
+        let mut summary = JobSummaryView::new(head);
+        if let Some((usage, metrics)) = details.so_far {
+            (summary.usage, summary.metrics) = (usage, metrics);
+        }
         Self {
-            summary: JobSummaryView::new(head),
+            summary,
             output,
             output_truncated,
             turn: details.turn,
@@ -277,6 +288,7 @@ mod tests {
             paused_ms: 0,
             inbox: 0,
             watched_until: Timestamp::MIN,
+            trace: None,
             usage: Usage::default(),
             metrics: Metrics::default(),
         }
@@ -309,6 +321,7 @@ mod tests {
             workflow: None,
             metadata: Metadata::from([("k".into(), "v".into())]),
             stream_url: Some("https://x/jobs/y/stream?token=z".into()),
+            so_far: None,
         };
         let view = JobView::new(&head(State::Running { deadline_at: at(301) }), details);
         let wire = serde_json::to_value(&view).unwrap();

@@ -174,6 +174,18 @@ pub enum EventBody {
     },
 }
 
+impl Event {
+    /// When the job last moved, where this is the last event of its log: a wait that was announced is not standing still,
+    /// and to say that it stands still is not moving.
+    pub fn moved_at(&self) -> Timestamp {
+        match &self.body {
+            EventBody::JobStalled { since } => *since,
+            EventBody::ModelWaiting { until, .. } => self.at.max(*until),
+            _ => self.at,
+        }
+    }
+}
+
 /// What viewers are told about a workflow's node. It may be told twice: what was told last holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNews {

@@ -139,6 +139,15 @@ impl JobId {
     pub fn from_ulid(ulid: impl Into<Cow<'static, str>>) -> Result<Self, InvalidId> {
         Self::try_from(format!("job_{}", ulid.into()))
     }
+
+    /// The ULID as a number: 48 bits of time, 80 of randomness.
+    pub fn number(&self) -> u128 {
+        const DIGITS: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        self.0.bytes().skip("job_".len()).fold(0, |number, digit| {
+            let digit = DIGITS.iter().zip(0u128..).find(|(known, _)| **known == digit).map_or(0, |(_, digit)| digit);
+            number << 5 | digit
+        })
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +160,12 @@ mod tests {
         for wrong in ["", "job_", "01JDA7Q3W5T8Z2K4M6N8P0R1S3", "job_01JDA7Q3W5T8Z2K4M6N8P0R1SI", "job_#/../x"] {
             assert!(wrong.parse::<JobId>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_job_ids_number_is_its_ulids() {
+        let job: JobId = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        assert_eq!(job.number(), 0x0156_3E3A_B5D3_D676_4C61_EFB9_9302_BD5B);
     }
 
     #[test]

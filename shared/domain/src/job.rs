@@ -21,6 +21,7 @@ pub use self::{
 use crate::{
     id::{JobId, MessageId, ThreadId, UserId},
     time::Timestamp,
+    trace::TraceParent,
     usage::Usage,
 };
 
@@ -99,6 +100,24 @@ pub enum FinishReason {
     Rejected,
     /// Something went wrong.
     Error,
+}
+
+impl FinishReason {
+    /// The name that callers see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ToolLimit => "tool_limit",
+            Self::Deadline => "deadline",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Budget => "budget",
+            Self::Cancelled => "cancelled",
+            Self::Rejected => "rejected",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// What was being done when a job failed (R64).
@@ -291,6 +310,9 @@ pub struct Head {
     pub inbox: u32,
     /// Until when somebody is known to watch.
     pub watched_until: Timestamp,
+    /// Its caller's place in a trace, if the caller named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
     /// Tokens and money; complete once it is over.
     pub usage: Usage,
     /// Counts and times; complete once it is over.

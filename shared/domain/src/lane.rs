@@ -308,11 +308,12 @@ impl Lane {
     }
 
     /// What the sweeper does when it finds this lane in the due index: push the due time, longer each time (a backlog
-    /// is not a loss), and ask for the turn unless somebody is at work. `None` when nothing is due.
-    pub fn swept(&self, now: Timestamp) -> Option<Swept> {
+    /// is not a loss), but not beyond `look_by`, and ask for the turn unless somebody is at work. `None` when nothing is due.
+    pub fn swept(&self, now: Timestamp, look_by: Option<Timestamp>) -> Option<Swept> {
         self.due_at.filter(|due| self.open && *due <= now)?;
         let push = FIRST_PUSH.saturating_mul(1 << self.sweeps.min(10)).min(LONGEST_PUSH);
-        let lane = Self { due_at: Some(now + push), sweeps: self.sweeps + 1, ..self.clone() };
+        let due_at = look_by.filter(|by| *by > now).map_or(now + push, |by| by.min(now + push));
+        let lane = Self { due_at: Some(due_at), sweeps: self.sweeps + 1, ..self.clone() };
         Some(Swept { lane, ask: !self.is_leased(now) && !self.is_waiting(now) })
     }
 }
@@ -407,12 +408,14 @@ mod tests {
     #[test]
     fn the_sweeper_pushes_and_asks_only_when_nobody_works() {
         let lane = fresh();
-        assert_eq!(lane.swept(at(14)), None);
-        let once = lane.swept(at(20)).unwrap();
+        assert_eq!(lane.swept(at(14), None), None);
+        let once = lane.swept(at(20), None).unwrap();
         assert_eq!((once.lane.due_at, once.ask), (Some(at(50)), true));
-        assert_eq!(once.lane.swept(at(50)).unwrap().lane.due_at, Some(at(110)));
+        assert_eq!(once.lane.swept(at(50), None).unwrap().lane.due_at, Some(at(110)));
         let held = Lane { due_at: Some(at(5)), ..claimed(&lane, 1, "me", 0) };
-        assert_eq!(held.swept(at(6)).map(|swept| swept.ask), Some(false));
-        assert_eq!(lane.closed().swept(at(20)), None);
+        assert_eq!(held.swept(at(6), None).map(|swept| swept.ask), Some(false));
+        assert_eq!(lane.closed().swept(at(20), None), None);
+        assert_eq!(lane.swept(at(20), Some(at(25))).unwrap().lane.due_at, Some(at(25)));
+        assert_eq!(lane.swept(at(20), Some(at(20))).unwrap().lane.due_at, Some(at(50)), "what is past is no reason");
     }
 }

@@ -1,11 +1,11 @@
 //! What a job is. Pure: no IO, no clock, no randomness, no async, nothing of AWS; every rule of the protocol that can be
 //! decided from data is decided here, so that it can be tested by the million.
 //!
-//! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`] and [`answer`], what is said and done; [`inbox`],
+//! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`], [`price`] and [`answer`], what is said and done; [`inbox`],
 //! [`input_request`], [`approval`] and [`budget`], where people come in;
-//! [`lane`] and [`job`], where the rules are; [`turn`], what turns add up to; [`conversation`], what the model
+//! [`lane`] and [`job`], where the rules are; [`turn`] and [`so_far`], what turns add up to; [`conversation`], what the model
 //! is told; [`workflow`], graphs of such conversations; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`],
-//! [`sealed`] and [`limits`].
+//! [`sealed`], [`trace`] and [`limits`].
 
 pub mod answer;
 pub mod approval;
@@ -21,11 +21,14 @@ pub mod job;
 pub mod lane;
 pub mod limits;
 pub mod message;
+pub mod price;
 pub mod replay;
 pub mod retry;
 pub mod sealed;
+pub mod so_far;
 pub mod time;
 pub mod tool_call;
+pub mod trace;
 pub mod turn;
 pub mod usage;
 pub mod workflow;

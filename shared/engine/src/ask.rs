@@ -1,6 +1,9 @@
 //! One question to the model within a turn, and its recorded answer.
 
+use std::time::Duration;
+
 use domain::{answer::Answer, event::EventBody};
+use signals::{count, trace::Span};
 use store::{Fenced, Held};
 use tokio::time::{Instant, sleep_until};
 
@@ -32,17 +35,35 @@ impl Turn<'_> {
         turn_ends: Instant,
     ) -> Result<Asking, Broken> {
         emitter.event(EventBody::TurnStarted { model: asked.settings.model.clone() }).await;
+        let mut span = self.span.chat(&asked.settings);
         let answered = tokio::select! {
             biased;
-            answered = self.engine.ask_model(asked, emitter) => answered,
-            () = sleep_until(turn_ends) => return Ok(Asking::TookTooLong),
+            answered = self.engine.ask_model(asked, emitter, &mut span) => answered,
+            () = sleep_until(turn_ends) => {
+                not_answered(asked, "turn_timeout", span);
+                return Ok(Asking::TookTooLong);
+            }
         };
         match answered {
             Ok(answer) => {
+                count::model_answered(&answer.usage, Duration::from_millis(answer.model_time_ms));
+                tracing::info!(
+                    job.id = %asked.job,
+                    turn.number = asked.lane.turn,
+                    duration_ms = answer.model_time_ms,
+                    tokens.input = answer.usage.input_tokens,
+                    tokens.output = answer.usage.output_tokens,
+                    calls = answer.calls.len(),
+                    "model answered"
+                );
+                span.answered(&answer);
                 emitter.flush().await;
                 self.record(held, answer).await
             }
-            Err(failure) => Ok(Asking::Failed(failure)),
+            Err(failure) => {
+                not_answered(asked, failure.code(), span);
+                Ok(Asking::Failed(failure))
+            }
         }
     }
 
@@ -54,4 +75,11 @@ impl Turn<'_> {
             Fenced::LeaseLost => Asking::LeaseLost,
         })
     }
+}
+
+/// By its code alone: a provider's message may quote what was said.
+fn not_answered(asked: &Asked<'_>, code: &'static str, span: Span) {
+    count::model_failed(code);
+    tracing::warn!(job.id = %asked.job, turn.number = asked.lane.turn, code, "the model did not answer");
+    span.failed(code);
 }

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{event::EventBody, time::Timestamp};
+use signals::count;
 use store::{AppendError, Appender};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -189,7 +190,7 @@ impl Writer {
 
     async fn write_text(&mut self) -> Result<(), AppendError> {
         let text = std::mem::take(&mut self.buffer.text);
-        self.buffer.pieces = 0;
+        let pieces = std::mem::take(&mut self.buffer.pieces);
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.floor_char_boundary(LONGEST_TEXT));
@@ -199,9 +200,11 @@ impl Writer {
                 Stream::Reasoning => EventBody::ReasoningDelta { text },
             };
             self.appender.append(body, self.clock.now()).await?;
+            count::text_batch(piece.len());
             rest = after;
         }
         if !text.is_empty() {
+            tracing::debug!(batch.bytes = text.len(), batch.pieces = pieces, "text written");
             self.buffer.last_written = Some(Instant::now());
         }
         Ok(())

@@ -2,20 +2,24 @@
 
 use std::time::Duration;
 
-use domain::{continuation::Continuation, sealed::SealingKey};
+use domain::{continuation::Continuation, price::Prices, sealed::SealingKey};
 use model_client::ModelClient;
 use queue::Ticket;
-use store::ClaimOutcome;
+use signals::{count, trace};
+use store::{ClaimOutcome, Claimed};
 use tokio::time::Instant;
 use tools::ToolRegistry;
+use tracing::Instrument as _;
 
 use crate::{emit::Batching, turn::Turn, upkeep::Upkeep};
 
 /// How an engine behaves.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// When streamed text is written.
     pub batching: Batching,
+    /// What models cost whose provider does not say it.
+    pub prices: Prices,
 }
 
 /// Runs turns. Built once in a process.
@@ -64,7 +68,7 @@ impl Engine {
         let duration_ms = duration_ms(begun.elapsed());
         match handled {
             Ok(handled) => {
-                tracing::info!(job.id = %job, lane = %lane, turn.number = turn, duration_ms, ?handled, "message handled");
+                tracing::debug!(job.id = %job, lane = %lane, turn.number = turn, duration_ms, ?handled, "message handled");
                 handled
             }
             Err(error) => {
@@ -87,14 +91,36 @@ impl Engine {
         }
         let asked = Instant::now();
         match store.claim(continuation, *again, &clock.fresh_name(), clock.now()).await? {
-            ClaimOutcome::Gone => Ok(Handled::Done),
+            ClaimOutcome::Gone => {
+                tracing::info!(job.id = %continuation.job, "a message for a job that is gone");
+                Ok(Handled::Done)
+            }
             ClaimOutcome::Disposed(disposition, head) => {
+                tracing::info!(
+                    job.id = %continuation.job, lane = %continuation.lane, turn.number = continuation.turn, ?disposition,
+                    "a message whose turn is not to be taken"
+                );
                 self.upkeep.dispose(continuation, ticket.as_ref(), *again, disposition, &head).await
             }
             ClaimOutcome::Claimed(claimed) => {
                 let expires = asked + store.times().length;
-                let turn = Turn { engine: self, ticket: ticket.as_ref(), tail: claimed.tail, until, expires };
-                Box::pin(turn.run(claimed.held)).await
+                let Claimed { held, tail, recovers } = *claimed;
+                if recovers {
+                    count::recovery();
+                }
+                let (head, lane) = (&held.job.head, held.lane());
+                let logged = tracing::info_span!(
+                    "turn",
+                    job.id = %head.id,
+                    lane = %lane.name,
+                    turn.number = lane.turn,
+                    turn.attempt = lane.attempt,
+                    lease.epoch = held.fence.epoch,
+                    trace.id = %trace::trace_id(head),
+                );
+                let span = trace::turn(head, lane);
+                let turn = Turn { engine: self, ticket: ticket.as_ref(), tail, until, expires, span };
+                Box::pin(turn.run(held)).instrument(logged).await
             }
         }
     }

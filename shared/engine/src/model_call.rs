@@ -9,12 +9,14 @@ use domain::{
     lane::Lane,
     limits::ARGUMENTS_BYTES,
     message::{Message, RequestedCall},
+    price::Prices,
     retry::{self, backoff},
     tool_call::ToolSpec,
     workflow::NodeErrorCode,
 };
 use futures_util::StreamExt;
 use model_client::{Completion, ModelError, ModelEvent, ModelRequest, Secret};
+use signals::{count, trace::Span};
 
 use crate::{Engine, emit::Emitter, engine::duration_ms, upkeep::failed};
 
@@ -73,13 +75,25 @@ impl Engine {
     }
 
     /// Asks the model and passes on what it says as it comes. The answer is whole, or there is none.
-    pub(crate) async fn ask_model(&self, asked: &Asked<'_>, emitter: &Emitter) -> Result<Answer, ModelFailure> {
+    pub(crate) async fn ask_model(
+        &self,
+        asked: &Asked<'_>,
+        emitter: &Emitter,
+        span: &mut Span,
+    ) -> Result<Answer, ModelFailure> {
         let begun = tokio::time::Instant::now();
         let key = self.key_of(asked)?;
         let mut stream = self.model.stream(&asked.request(), key.as_ref()).await?;
         let (mut text, mut reasoning) = (String::new(), String::new());
+        let mut is_first = true;
         while let Some(event) = stream.next().await {
-            match event? {
+            let event = event?;
+            if std::mem::take(&mut is_first) {
+                let after = begun.elapsed();
+                count::first_token(after);
+                span.first_token(after);
+            }
+            match event {
                 ModelEvent::TextDelta(delta) => {
                     let apart = if text.is_empty() && asked.lane.output_bytes > 0 { TURN_SEPARATOR } else { "" };
                     emitter.output(format!("{apart}{delta}")).await;
@@ -92,7 +106,7 @@ impl Engine {
                 ModelEvent::ToolCallSeen { .. } => {}
                 ModelEvent::Completed(completion) => {
                     let model_time_ms = duration_ms(begun.elapsed());
-                    return Ok(answer(asked, text, reasoning, completion, model_time_ms));
+                    return Ok(answer(asked, text, reasoning, completion, model_time_ms, &self.settings.prices));
                 }
             }
         }
@@ -125,8 +139,20 @@ fn ids(message: &Message) -> Vec<ToolCallId> {
     }
 }
 
-fn answer(asked: &Asked<'_>, text: String, reasoning: String, completion: Completion, model_time_ms: u64) -> Answer {
-    let Completion { tool_calls, reasoning_details, usage, finish, model } = completion;
+fn answer(
+    asked: &Asked<'_>,
+    text: String,
+    reasoning: String,
+    completion: Completion,
+    model_time_ms: u64,
+    prices: &Prices,
+) -> Answer {
+    let Completion { tool_calls, reasoning_details, mut usage, cost_is_reported, finish, model } = completion;
+    if !cost_is_reported {
+        let known = prices.cost_usd(&asked.settings.model, &usage);
+        let known = known.or_else(|| prices.cost_usd(model.as_deref()?, &usage));
+        usage.cost_usd = known.unwrap_or(usage.cost_usd);
+    }
     // Some models count from zero in every answer: in the conversation, and in the job, an id names one call.
     let mut seen: HashSet<ToolCallId> = asked.messages.iter().flat_map(ids).collect();
     let calls: Vec<RequestedCall> = tool_calls

@@ -21,6 +21,7 @@ use domain::{
 };
 use futures_util::future::try_join_all;
 use serde_json::Value;
+use signals::count;
 use store::{FinishOutcome, Held, Record, StartOutcome};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -124,6 +125,10 @@ impl Turn<'_> {
         calling: &Calling<'_>,
     ) -> Result<Calls, Broken> {
         let requests = &calling.answer.calls;
+        if !requests.is_empty() {
+            let turn = held.lane().turn;
+            tracing::info!(job.id = %held.id(), turn.number = turn, calls = requests.len(), "tool calls begin");
+        }
         for request in requests {
             let view = {
                 let lane = held.lane();
@@ -287,6 +292,14 @@ impl Call<'_> {
     /// Records a call that is not run: no such tool, not the job's, invalid arguments, refused, or run by the caller.
     async fn settle_unrun(&self, outcome: ToolOutcome) -> Result<Option<ToolCall>, Broken> {
         let now = self.now();
+        tracing::info!(
+            job.id = %self.held.id(),
+            turn.number = self.held.lane().turn,
+            tool.outcome = outcome.word(),
+            arguments.fingerprint = self.fingerprint,
+            "tool call not run"
+        );
+        count::tool_skipped(self.counted_as());
         let call = self.call(now, Progress::Finished { outcome, at: now });
         Ok(match self.turn.engine.upkeep.store.start_call(self.held, &call, None).await? {
             StartOutcome::Started => Some(call),
@@ -320,6 +333,13 @@ impl Call<'_> {
         Ok(match upkeep.store.mark_call_unknown(self.held, known, now).await? {
             StartOutcome::Started => {
                 let outcome = ToolOutcome::Unknown;
+                tracing::warn!(
+                    job.id = %self.held.id(),
+                    turn.number = known.turn,
+                    tool.name = self.request.name,
+                    "a tool call was cut off; its outcome is unknown"
+                );
+                count::tool_ended(self.counted_as(), &outcome, Duration::ZERO);
                 Some(ToolCall { progress: Progress::Finished { outcome, at: now }, ..known.clone() })
             }
             StartOutcome::Taken(there) => Some(*there).filter(|call| call.outcome().is_some()),
@@ -340,7 +360,18 @@ impl Call<'_> {
         }
         self.emitter.event(ToolCallView::of(&started).into_event()).await;
         let (name, tools) = (&self.request.name, self.calling.tools);
+        tracing::info!(
+            job.id = %self.held.id(),
+            turn.number = started.turn,
+            tool.name = name,
+            tool.attempt = started.attempts,
+            "tool call started"
+        );
+        count::tool_started(self.counted_as());
+        let span = self.turn.span.tool(name, self.request.id.as_str());
         let execution = tools.registry.execute(name, started.arguments(), &self.context(), &tools.allowed).await;
+        count::tool_ended(self.counted_as(), &execution.outcome, execution.execution_time);
+        span.called(&execution.outcome);
         let progress = Progress::Finished { outcome: execution.outcome, at: upkeep.clock.now() };
         // The one retry after a network failure counts, too.
         let attempts = started.attempts + execution.attempts.saturating_sub(1);
@@ -354,6 +385,12 @@ impl Call<'_> {
             FinishOutcome::Finished => Ok(Some(ended)),
             FinishOutcome::Lost => Ok(None),
         }
+    }
+
+    /// The dimension of metrics: names that callers and servers choose are without end.
+    fn counted_as(&self) -> &str {
+        let known = self.turn.engine.tools.get(&self.request.name);
+        known.map_or(count::OTHER_TOOL, RegisteredTool::name)
     }
 
     fn context(&self) -> ToolContext {

@@ -17,6 +17,10 @@ use domain::{
     turn::{self, totals},
 };
 use queue::{Line, Ticket};
+use signals::{
+    count::{self, TurnOutcome},
+    trace::Span,
+};
 use store::{AppendError, CommitOutcome, EndOutcome, Fenced, Held, Record, Tail};
 use tokio::{
     sync::watch,
@@ -27,6 +31,7 @@ use crate::{
     Engine, Handled,
     ask::Asking,
     emit::{self, Emitter},
+    engine::duration_ms,
     keeper::{Keeper, Stop},
     model_call::{Asked, ModelFailure, noted},
     tool_calls::{Calling, Calls, JobTools},
@@ -46,12 +51,16 @@ pub(crate) struct Turn<'a> {
     pub(crate) until: Instant,
     /// When the lease ends that the claim made.
     pub(crate) expires: Instant,
+    /// What traces are told of it.
+    pub(crate) span: Span,
 }
 
 /// How the work of a turn came out.
 pub(crate) enum Outcome {
-    /// The next turn, or the rest of this one, is owed: send this.
-    Next(Continuation, Duration),
+    /// The next turn is owed: send this.
+    Next(Continuation),
+    /// The rest of this one is owed: send this, then.
+    Later(Continuation, Duration),
     /// The lane has done its part: the first turns of these are owed.
     Spread(Vec<LaneName>),
     /// The turn waits for answers to these.
@@ -62,6 +71,18 @@ pub(crate) enum Outcome {
     End(Ending),
     /// The lease was lost: stop.
     Lost,
+}
+
+impl Outcome {
+    fn word(&self) -> TurnOutcome {
+        match self {
+            Self::Next(_) | Self::Spread(_) => TurnOutcome::Committed,
+            Self::Later(..) => TurnOutcome::PutOff,
+            Self::Waits(_) => TurnOutcome::Waiting,
+            Self::Over | Self::End(_) => TurnOutcome::Ended,
+            Self::Lost => TurnOutcome::Stopped,
+        }
+    }
 }
 
 /// What goes wrong with the table or the log.
@@ -76,8 +97,31 @@ pub(crate) enum Broken {
 }
 
 impl Turn<'_> {
-    /// Does the turn, with the keeper and the writer of its events beside it.
+    /// Does the turn, and says how it came out.
     pub(crate) async fn run(self, mut held: Held) -> Result<Handled, store::Error> {
+        let (begun, lane, epoch) = (Instant::now(), held.lane().clone(), held.fence.epoch);
+        let (word, handled) = match Box::pin(self.attempt(&mut held)).await {
+            Ok(outcome) => (outcome.word(), self.conclude(&held, outcome).await),
+            Err(error) => (TurnOutcome::Failed, Err(error)),
+        };
+        let time = begun.elapsed();
+        count::turn(word, time);
+        tracing::info!(
+            job.id = %held.id(),
+            lane = %lane.name,
+            turn.number = lane.turn,
+            turn.attempt = lane.attempt,
+            lease.epoch = epoch,
+            turn.outcome = word.as_str(),
+            duration_ms = duration_ms(time),
+            "turn over"
+        );
+        self.span.turned(word);
+        handled
+    }
+
+    /// An attempt, with the keeper and the writer of its events beside it.
+    async fn attempt(&self, held: &mut Held) -> Result<Outcome, store::Error> {
         let upkeep = &self.engine.upkeep;
         let (job, fence) = (held.id().clone(), held.fence.clone());
         let head = held.job.head.clone();
@@ -97,10 +141,10 @@ impl Turn<'_> {
             State::Running { deadline_at } => deadline_at,
             _ => Timestamp::from_millis(i64::MAX),
         });
-        let outcome = tokio::select! {
+        Ok(tokio::select! {
             biased;
             stop = keeper.run() => {
-                tracing::info!(job.id = %job, turn.number = turn, lease.epoch = fence.epoch, ?stop, "turn stopped");
+                tracing::debug!(job.id = %job, turn.number = turn, lease.epoch = fence.epoch, ?stop, "turn stopped");
                 match stop {
                     // The owner's end of the job is also the end of this message.
                     Stop::JobOver => Outcome::Over,
@@ -112,20 +156,23 @@ impl Turn<'_> {
                 AppendError::Table(error) => return Err(error),
             },
             () = sleep_until(deadline) => Outcome::End(deadline_passed(&head, turn)),
-            outcome = self.work(&mut held, &emitter) => match outcome {
+            outcome = self.work(held, &emitter) => match outcome {
                 Ok(outcome) => outcome,
                 Err(Broken::Table(error) | Broken::Log(AppendError::Table(error))) => return Err(error),
                 Err(Broken::Log(AppendError::LeaseLost)) => Outcome::Lost,
                 Err(Broken::Tool(name)) => Outcome::End(tool_broken(name, turn)),
             },
-        };
-        self.conclude(&held, outcome).await
+        })
     }
 
     async fn conclude(&self, held: &Held, outcome: Outcome) -> Result<Handled, store::Error> {
         let upkeep = &self.engine.upkeep;
         match outcome {
-            Outcome::Next(continuation, delay) => {
+            Outcome::Next(continuation) => {
+                upkeep.send_to(Line::Continuations, &continuation, Duration::ZERO).await;
+                Ok(Handled::Done)
+            }
+            Outcome::Later(continuation, delay) => {
                 upkeep.send_to(Line::Continuations, &continuation, delay).await;
                 Ok(Handled::Done)
             }
@@ -274,7 +321,7 @@ impl Turn<'_> {
     pub(crate) async fn give_back(&self, held: &mut Held, delay: Duration, upstream: bool) -> Result<Outcome, Broken> {
         let now = self.engine.upkeep.clock.now();
         Ok(match self.engine.upkeep.store.give_back(held, delay, upstream, now).await? {
-            Fenced::Done(lane) => Outcome::Next(next(held, &lane), delay),
+            Fenced::Done(lane) => Outcome::Later(next(held, &lane), delay),
             Fenced::LeaseLost => Outcome::Lost,
         })
     }
@@ -297,7 +344,7 @@ impl Turn<'_> {
     pub(crate) async fn go_on(&self, held: &mut Held) -> Result<Outcome, Broken> {
         let upkeep = &self.engine.upkeep;
         Ok(match upkeep.store.advance(held, upkeep.clock.now()).await? {
-            Fenced::Done(lane) => Outcome::Next(next(held, &lane), Duration::ZERO),
+            Fenced::Done(lane) => Outcome::Next(next(held, &lane)),
             Fenced::LeaseLost => Outcome::Lost,
         })
     }

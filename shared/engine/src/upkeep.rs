@@ -6,14 +6,15 @@ use domain::{
     continuation::Continuation,
     id::{JobId, LaneName},
     input_request::InputRequest,
-    job::{Ending, FailedDuring, FinishReason, Head, JobError, State},
+    job::{Ending, FailedDuring, FinishReason, Head, JobError, Metrics, State},
     lane::{Disposition, Lane},
 };
 use queue::{
     ContinuationQueue, Line, Ticket,
     bus::{EventBus, JobNotice},
 };
-use store::{Due, EndOutcome, Store, SweptLane};
+use signals::{count, trace};
+use store::{Due, EndOutcome, Stall, Store, SweptLane};
 use tokio::time::Instant;
 
 use crate::{Handled, clock::Clock};
@@ -43,6 +44,8 @@ pub struct SweepReport {
     pub continuations_sent: u32,
     /// Pauses of which the event bus was told late.
     pub pauses_announced: u32,
+    /// Running jobs of which it was said that they stand still.
+    pub jobs_stalled: u32,
     /// Jobs that were failed because their time was up.
     pub jobs_expired: u32,
     /// Jobs whose end was settled.
@@ -111,7 +114,10 @@ impl Upkeep {
             tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "the job's end was not told");
             return Ok(());
         }
-        self.store.settled(head).await
+        if self.store.settled(head).await? {
+            job_ended(head);
+        }
+        Ok(())
     }
 
     /// Tells the event bus that a lane waits for answers to these.
@@ -175,11 +181,12 @@ impl Upkeep {
         Ok(owed.len())
     }
 
-    /// Looks at everything that is past its due time, for at most `budget`.
+    /// Looks at everything that is past its due time, for at most `budget`. `stall_after`: how long nothing may happen in a
+    /// running job before its log says so.
     ///
     /// # Errors
     /// When the index cannot be read. A single entry that fails is counted and comes again.
-    pub async fn sweep(&self, budget: Duration) -> Result<SweepReport, store::Error> {
+    pub async fn sweep(&self, budget: Duration, stall_after: Duration) -> Result<SweepReport, store::Error> {
         let until = Instant::now() + budget;
         let paused = self.store.switches().await?.turns_paused;
         let mut report = SweepReport::default();
@@ -196,7 +203,7 @@ impl Upkeep {
                     report.untouched += 1;
                     continue;
                 }
-                if let Err(error) = self.sweep_entry(&entry, &mut report).await {
+                if let Err(error) = self.sweep_entry(&entry, stall_after, &mut report).await {
                     report.failed += 1;
                     tracing::warn!(?entry, error = &error as &dyn std::error::Error, "not swept");
                 }
@@ -210,15 +217,28 @@ impl Upkeep {
         }
     }
 
-    async fn sweep_entry(&self, entry: &Due, report: &mut SweepReport) -> Result<(), store::Error> {
+    async fn sweep_entry(
+        &self,
+        entry: &Due,
+        stall_after: Duration,
+        report: &mut SweepReport,
+    ) -> Result<(), store::Error> {
         match entry {
-            Due::Lane(job, lane) => self.sweep_lane(job, lane, report).await,
+            Due::Lane(job, lane) => self.sweep_lane(job, lane, stall_after, report).await,
             Due::Job(job) => self.sweep_job(job, report).await,
         }
     }
 
-    async fn sweep_lane(&self, job: &JobId, lane: &LaneName, report: &mut SweepReport) -> Result<(), store::Error> {
-        match self.store.sweep_lane(job, lane, self.clock.now()).await? {
+    async fn sweep_lane(
+        &self,
+        job: &JobId,
+        lane: &LaneName,
+        stall_after: Duration,
+        report: &mut SweepReport,
+    ) -> Result<(), store::Error> {
+        let (by, now) = (self.clock.fresh_name(), self.clock.now());
+        let (needs, stall) = self.store.sweep_lane(job, lane, stall_after, &by, now).await?;
+        match needs {
             SweptLane::Ask(continuation) => {
                 self.send(&continuation, Duration::ZERO).await;
                 report.continuations_sent += 1;
@@ -232,7 +252,23 @@ impl Upkeep {
             }
             SweptLane::Nothing => report.untouched += 1,
         }
+        if let Some(stall) = stall {
+            report.jobs_stalled += 1;
+            self.tell_of_stall(&stall).await;
+        }
         Ok(())
+    }
+
+    /// Tells of a job that stands still. The bus is told once, or not at all: the log has it.
+    async fn tell_of_stall(&self, stall: &Stall) {
+        let Stall { head, since } = stall;
+        count::job_stalled();
+        tracing::warn!(job.id = %head.id, stalled.since = %since, "a job stands still");
+        if let Some(bus) = &self.bus
+            && let Err(error) = bus.tell(&JobNotice::stalled(head, *since, self.clock.now())).await
+        {
+            tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "the stall was not told");
+        }
     }
 
     async fn sweep_job(&self, job: &JobId, report: &mut SweepReport) -> Result<(), store::Error> {
@@ -263,6 +299,32 @@ impl Upkeep {
         }
         Ok(())
     }
+}
+
+/// Told once for a job, by whoever settles it.
+fn job_ended(head: &Head) {
+    let Metrics { total_turns, tool_call_count, tool_execution_time_ms, model_time_ms, queue_time_ms, .. } =
+        head.metrics;
+    tracing::info!(
+        job.id = %head.id,
+        job.status = head.status().as_str(),
+        job.finish_reason = head.ending().map(|ending| ending.reason().as_str()),
+        error.code = head.ending().and_then(Ending::error).map(|error| error.code.as_str()),
+        turns = total_turns,
+        calls = tool_call_count,
+        tools_ms = tool_execution_time_ms,
+        model_ms = model_time_ms,
+        queue_ms = queue_time_ms,
+        overhead_ms = head.metrics.overhead_ms,
+        recoveries = head.metrics.recoveries,
+        tokens.input = head.usage.input_tokens,
+        tokens.output = head.usage.output_tokens,
+        cost_usd = head.usage.cost_usd,
+        trace.id = %trace::trace_id(head),
+        "job ended"
+    );
+    count::job_ended(head);
+    trace::job_ended(head);
 }
 
 /// How a job ends that nobody took up in time.

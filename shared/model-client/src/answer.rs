@@ -21,6 +21,7 @@ pub(crate) struct Answer {
     calls: Vec<Call>,
     reasoning_details: Vec<Value>,
     usage: Usage,
+    cost_is_reported: bool,
     finish: Option<FinishReason>,
     model: Option<String>,
     said_something: bool,
@@ -55,6 +56,7 @@ impl Answer {
             self.model = chunk.model.filter(|model| !model.is_empty()).map(Into::into);
         }
         if let Some(usage) = chunk.usage {
+            self.cost_is_reported = usage.cost.is_some();
             self.usage = usage.into();
         }
         for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
@@ -78,7 +80,7 @@ impl Answer {
 
     /// Closes a whole answer.
     pub(crate) fn complete(&mut self, events: &mut VecDeque<ModelEvent>) {
-        let Self { mut calls, reasoning_details, usage, finish, model, .. } = std::mem::take(self);
+        let Self { mut calls, reasoning_details, usage, cost_is_reported, finish, model, .. } = std::mem::take(self);
         let finish = finish.unwrap_or(if calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls });
         for (index, call) in calls.iter_mut().enumerate().filter(|(_, call)| !call.announced) {
             events.push_back(call.announce(index));
@@ -87,7 +89,8 @@ impl Answer {
         for call in tool_calls.iter_mut().filter(|call| call.arguments.trim().is_empty()) {
             "{}".clone_into(&mut call.arguments);
         }
-        events.push_back(ModelEvent::Completed(Completion { tool_calls, reasoning_details, usage, finish, model }));
+        let completion = Completion { tool_calls, reasoning_details, usage, cost_is_reported, finish, model };
+        events.push_back(ModelEvent::Completed(completion));
     }
 
     fn take_choice(

@@ -32,6 +32,8 @@ pub struct Completion {
     pub reasoning_details: Vec<Value>,
     /// What the provider counted; zeros when it did not.
     pub usage: Usage,
+    /// Whether the provider said what the answer cost.
+    pub cost_is_reported: bool,
     /// Why the model stopped.
     pub finish: FinishReason,
     /// The model that answered, where the provider says so; a router may have chosen it.

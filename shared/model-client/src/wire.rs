@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for TextVisitor {
 pub(crate) struct WireUsage {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
-    cost: Option<f64>,
+    pub(crate) cost: Option<f64>,
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,
 }

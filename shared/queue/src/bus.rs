@@ -49,7 +49,10 @@ pub struct JobNotice {
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub input_requests: Vec<RequestNotice>,
-    /// Whether somebody was looking when it ended, or began to wait.
+    /// Since when it stands still, where that is what is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled_since: Option<Timestamp>,
+    /// Whether somebody was looking when it ended, began to wait, or was seen to stand still.
     pub watched: bool,
     /// When it was accepted.
     pub created_at: Timestamp,
@@ -96,6 +99,11 @@ impl JobNotice {
         }
     }
 
+    /// What is told of this running job, in which nothing has happened since then.
+    pub fn stalled(head: &Head, since: Timestamp, now: Timestamp) -> Self {
+        Self { stalled_since: Some(since), watched: head.is_watched(now), ..Self::of(head) }
+    }
+
     /// What is told of this job's end.
     pub fn of(head: &Head) -> Self {
         let finished_at = head.finished_at();
@@ -108,6 +116,7 @@ impl JobNotice {
             finish_reason: head.ending().map(Ending::reason),
             error: head.ending().and_then(Ending::error).cloned(),
             input_requests: vec![],
+            stalled_since: None,
             watched: finished_at.is_some_and(|at| head.is_watched(at)),
             created_at: head.created_at,
             finished_at,
@@ -119,6 +128,7 @@ impl JobNotice {
     /// The event's type.
     pub fn detail_type(&self) -> &'static str {
         match self.status {
+            _ if self.stalled_since.is_some() => "Nightshift Job Stalled",
             Status::Completed => "Nightshift Job Completed",
             Status::Cancelled => "Nightshift Job Cancelled",
             Status::InputRequired => "Nightshift Job Input Required",

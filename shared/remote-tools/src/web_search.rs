@@ -194,7 +194,9 @@ fn read(provider: SearchProvider, body: &str) -> Result<ToolReply, ToolError> {
         SearchProvider::Tavily => serde_json::from_str::<Results>(body).map(|answer| answer.results),
     };
     let hits = hits.map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, bytes = body.len(), "an unreadable search result");
+        // By its place alone: the error's text quotes what was found.
+        let (line, column) = (error.line(), error.column());
+        tracing::error!(line, column, bytes = body.len(), "an unreadable search result");
         ToolError::RespondToModel("The search provider's answer cannot be read".to_owned())
     })?;
     let results = hits

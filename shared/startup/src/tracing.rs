@@ -1,10 +1,7 @@
 //! Logs: one JSON object a line on standard output, which is what CloudWatch reads. What may be logged is decided where
 //! it is logged (never prompts, arguments, tokens or keys); here is only where it goes and how much of it.
 
-use std::{
-    any::Any,
-    panic::{self, PanicHookInfo},
-};
+use std::panic::{self, PanicHookInfo};
 
 use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
 
@@ -13,8 +10,15 @@ use crate::env::{self, EnvError};
 /// The variable that says how much is logged.
 pub const VARIABLE: &str = "NIGHTSHIFT_LOG";
 const RULE: &str = "a filter of the tracing crate, such as `info` or `warn,engine=debug`";
-/// The SDK and the HTTP clients tell of every request at `info` and below.
-const DEFAULT: &str = "info,aws_config=warn,aws_smithy_runtime=warn,hyper=warn,hyper_util=warn,h2=warn,rustls=warn";
+/// What is logged where nothing is said.
+const DEFAULT: &str = "info";
+/// What others would tell of every request, and of what is in it, at `info` and below: it has to be asked for by name, so
+/// that `debug` is safe to say. The exporter of metrics complains of each value that is one too many for a line.
+const QUIET: &str = "aws_config=warn,aws_sdk_dynamodb=warn,aws_sdk_eventbridge=warn,aws_sdk_lambda=warn,aws_sdk_sqs=warn,\
+                     aws_sigv4=warn,aws_smithy_http_client=warn,aws_smithy_runtime=warn,aws_smithy_runtime_api=warn,\
+                     dynoxide=warn,h2=warn,hyper=warn,hyper_util=warn,lambda_http=info,lambda_runtime=info,\
+                     lambda_runtime_api_client=warn,metrics_cloudwatch_embedded=off,opentelemetry=warn,\
+                     opentelemetry_otlp=warn,opentelemetry_sdk=warn,reqwest=warn,rmcp=warn,rustls=warn";
 
 /// Logs cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -32,12 +36,12 @@ pub enum TracingError {
 /// # Errors
 /// When [`VARIABLE`] is not a filter, or logs are set up already.
 pub fn init() -> Result<(), TracingError> {
-    let filter = filter(env::optional(VARIABLE)?.as_deref())?;
+    let filter = filter(DEFAULT)?;
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
-        .with_current_span(true)
-        .with_span_list(false)
+        .with_current_span(false)
+        .with_span_list(true)
         .with_env_filter(filter)
         .finish()
         .try_init()?;
@@ -45,30 +49,28 @@ pub fn init() -> Result<(), TracingError> {
     Ok(())
 }
 
-fn filter(text: Option<&str>) -> Result<EnvFilter, EnvError> {
-    EnvFilter::try_new(text.unwrap_or(DEFAULT)).map_err(|_| EnvError::Invalid { name: VARIABLE, rule: RULE.to_owned() })
+/// The filter that [`VARIABLE`] says, or this one (R146).
+///
+/// # Errors
+/// When it is none.
+pub fn filter(usual: &str) -> Result<EnvFilter, EnvError> {
+    parse(env::optional(VARIABLE)?.as_deref().unwrap_or(usual))
 }
 
-/// Panics become log entries, so that alarms see them. Takes the place of the hook that prints them.
+fn parse(text: &str) -> Result<EnvFilter, EnvError> {
+    // What is said last about a crate holds.
+    EnvFilter::try_new(format!("{QUIET},{text}"))
+        .map_err(|_| EnvError::Invalid { name: VARIABLE, rule: RULE.to_owned() })
+}
+
+/// Panics become log entries, so that alarms see them. Takes the place of the hook that prints them. By their place alone:
+/// a panic's text may quote what was being worked on.
 fn log_panics() {
     panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
         let location = panic.location().map(ToString::to_string);
         let thread = std::thread::current();
-        ::tracing::error!(
-            panic.message = message(panic.payload()),
-            panic.location = location,
-            panic.thread = thread.name(),
-            "panicked"
-        );
+        ::tracing::error!(panic.location = location, panic.thread = thread.name(), "panicked");
     }));
-}
-
-fn message(payload: &(dyn Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(not text)")
 }
 
 #[cfg(test)]
@@ -77,19 +79,20 @@ mod tests {
 
     #[test]
     fn a_filter_that_is_none_is_named_with_the_rule() {
-        assert!(filter(None).is_ok());
-        assert!(filter(Some("warn,engine=debug")).is_ok());
+        assert!(parse(DEFAULT).is_ok());
+        assert!(parse("warn,engine=debug").is_ok());
         assert_eq!(
-            filter(Some("engine=loud")).unwrap_err().to_string(),
+            parse("engine=loud").unwrap_err().to_string(),
             "the environment variable NIGHTSHIFT_LOG is invalid: it must be a filter of the tracing crate, such as \
              `info` or `warn,engine=debug`"
         );
     }
 
     #[test]
-    fn a_panics_text_is_found_in_either_form() {
-        assert_eq!(message(&"plain"), "plain");
-        assert_eq!(message(&"formatted".to_owned()), "formatted");
-        assert_eq!(message(&7), "(not text)");
+    fn r146_debug_is_about_us_and_others_have_to_be_named() {
+        let said = parse("debug").unwrap().to_string();
+        assert!(said.contains("aws_smithy_runtime=warn") && said.contains("debug"), "{said}");
+        let named = parse("debug,aws_smithy_runtime=trace").unwrap().to_string();
+        assert!(named.contains("aws_smithy_runtime=trace") && !named.contains("aws_smithy_runtime=warn"), "{named}");
     }
 }

@@ -38,6 +38,8 @@ pub struct Claimed {
     pub held: Held,
     /// The log's end: read before the claim, which is its lease check.
     pub tail: Tail,
+    /// Whether the turn was taken over from a worker that had died.
+    pub recovers: bool,
 }
 
 /// A job of which we hold a lane: as we last wrote it, and the fence that every further write is under.
@@ -100,11 +102,12 @@ impl Store {
         };
         let fence = Fence { lane: lane.name.clone(), owner: owner.clone(), epoch: lane.epoch + 1 };
         let held = Held { job: after, fence };
+        let recovers = held.lane().recoveries > lane.recoveries;
         let begins = before.head.status() != held.job.head.status();
         let refused = self.write_claim(&before, &held, &lane, tail.number, now).await?;
         let tail = Tail { number: tail.number + u64::from(begins), ..tail };
         let Some(refused) = refused else {
-            return Ok(ClaimOutcome::Claimed(Box::new(Claimed { held, tail })));
+            return Ok(ClaimOutcome::Claimed(Box::new(Claimed { held, tail, recovers })));
         };
         let lane = match refused {
             Some(item) => Some(lane_from_item(item)?),
@@ -113,7 +116,7 @@ impl Store {
         let Some(lane) = lane else { return Ok(ClaimOutcome::Gone) };
         if lane.is_held_by(owner, held.fence.epoch) {
             // Our own claim, whose answer was lost: the refusal is the answer to the SDK's retry.
-            return Ok(ClaimOutcome::Claimed(Box::new(Claimed { held, tail })));
+            return Ok(ClaimOutcome::Claimed(Box::new(Claimed { held, tail, recovers })));
         }
         Ok(ClaimOutcome::Disposed(lane.dispose(message.turn, again, now), Box::new(before.head)))
     }

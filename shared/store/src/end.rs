@@ -142,11 +142,12 @@ impl Store {
         Err(Error::Contended)
     }
 
-    /// Notes that nothing is owed any more about a finished job: its log has its end, the event bus was told.
+    /// Notes that nothing is owed any more about a finished job: its log has its end, the event bus was told. `true` for
+    /// one of those who say so, and once for a job.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn settled(&self, head: &Head) -> Result<(), Error> {
+    pub async fn settled(&self, head: &Head) -> Result<bool, Error> {
         let settled = Write::update(
             Key::of(&head.id, &Sort::Head),
             "SET #owed = :nothing REMOVE #due_at, #due_shard",
@@ -159,11 +160,11 @@ impl Store {
                 ),
             )],
         );
-        self.write(
-            settled.when("#state = :finished AND attribute_not_exists(#deleted)", [(":finished", s("finished"))]),
-        )
-        .await
-        .map(drop)
+        let owing = settled.when(
+            "#state = :finished AND attribute_not_exists(#deleted) AND #owed.#notification = :owing",
+            [(":finished", s("finished")), (":owing", aws_sdk_dynamodb::types::AttributeValue::Bool(true))],
+        );
+        Ok(self.write(owing).await? == Verdict::Fine)
     }
 }
 

@@ -65,7 +65,7 @@ pub use self::{
     list::{JobFilter, JobPage},
     log::{AppendError, Appender, Page, Tail},
     read::Record,
-    sweep::{Due, SweptLane},
+    sweep::{Due, Stall, SweptLane},
     switches::Switches,
     tool_calls::{FinishOutcome, StartOutcome},
     turn::{CommitOutcome, Fenced},

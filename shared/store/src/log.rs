@@ -33,6 +33,10 @@ pub struct Tail {
     pub number: u64,
     /// Whether it is a terminal event.
     pub is_terminal: bool,
+    /// When the job last moved, by that event; `None` when there is none.
+    pub moved_at: Option<Timestamp>,
+    /// Whether that event says that the job stands still.
+    pub is_stalled: bool,
 }
 
 /// A piece of a log, in order and without a gap.
@@ -69,10 +73,15 @@ impl Store {
         }
         let head = head_from_item(items.swap_remove(0))?;
         let tail = match items.first() {
-            None => Tail { number: 0, is_terminal: false },
+            None => Tail { number: 0, is_terminal: false, moved_at: None, is_stalled: false },
             Some(item) => {
                 let event = event_from_item(item)?;
-                Tail { number: event.number, is_terminal: event.body.is_terminal() }
+                Tail {
+                    number: event.number,
+                    is_terminal: event.body.is_terminal(),
+                    moved_at: Some(event.moved_at()),
+                    is_stalled: matches!(event.body, EventBody::JobStalled { .. }),
+                }
             }
         };
         Ok(Some((tail, head)))

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use domain::{
     continuation::Continuation,
-    id::{JobId, LaneName},
-    job::Head,
+    event::{Event, EventBody, Signature},
+    id::{JobId, LaneName, WriterId},
+    job::{Head, State},
     lane::Lane,
     time::Timestamp,
 };
@@ -13,7 +14,7 @@ use domain::{
 use crate::{
     Store,
     error::{Error, Verdict},
-    item::{Item, at, is_deleted, lane_item, n, partition_of, sort_of},
+    item::{Item, at, event_item, is_deleted, lane_item, n, partition_of, s, sort_of},
     items_ttl,
     key::{DUE_SHARDS, Key, Sort, shard_name},
     schema::Index,
@@ -39,6 +40,15 @@ pub enum SweptLane {
     Ask(Continuation),
     /// It waits for answers, and the event bus does not know yet.
     Announce(Box<Head>, Box<Lane>),
+}
+
+/// A running job in which nothing has happened for too long, which its log now says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stall {
+    /// Its head.
+    pub head: Box<Head>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 impl Store {
@@ -83,28 +93,74 @@ impl Store {
     }
 
     /// Looks at a lane that the index calls due. Pushes its due time (one sweeper of several wins), and answers with what
-    /// is owed.
+    /// is owed. Where nothing has happened in the running job for `stall_after`, its log says so in the same transaction,
+    /// once for each time that it stands still. `by` signs the event: a fresh name.
     ///
     /// # Errors
     /// When the table cannot be read or written.
-    pub async fn sweep_lane(&self, job: &JobId, lane: &LaneName, now: Timestamp) -> Result<SweptLane, Error> {
-        let Some(lane) = self.lane(job, lane).await? else { return Ok(SweptLane::Nothing) };
-        let Some(swept) = lane.swept(now) else { return Ok(SweptLane::Nothing) };
-        let Some(head) = self.head(job, true).await? else { return Ok(SweptLane::Nothing) };
+    pub async fn sweep_lane(
+        &self,
+        job: &JobId,
+        lane: &LaneName,
+        stall_after: Duration,
+        by: &WriterId,
+        now: Timestamp,
+    ) -> Result<(SweptLane, Option<Stall>), Error> {
+        let nothing = (SweptLane::Nothing, None);
+        let Some(lane) = self.lane(job, lane).await? else { return Ok(nothing) };
+        let Some((tail, head)) = self.tail(job).await? else { return Ok(nothing) };
+        let runs = matches!(head.state, State::Running { .. }) && !lane.is_waiting(now);
+        let moved_at = tail.moved_at.filter(|_| runs && !tail.is_stalled);
+        let look_by = moved_at.map(|moved| moved + stall_after);
+        let Some(swept) = lane.swept(now, look_by) else { return Ok(nothing) };
         let ttl = items_ttl(&head);
         let key = Key::of(job, &Sort::Lane(&lane.name));
         let push = Write::change(key, &lane_item(job, &lane, ttl)?, &lane_item(job, &swept.lane, ttl)?).when(
             "#epoch = :epoch AND #turn = :turn AND #due_at = :was",
             [(":epoch", n(lane.epoch)), (":turn", n(lane.turn)), (":was", at(lane.due_at.unwrap_or(Timestamp::MIN)))],
         );
-        Ok(match self.write(push).await? {
-            Verdict::Fine if swept.ask => {
-                SweptLane::Ask(Continuation { job: job.clone(), lane: lane.name, turn: lane.turn })
+        let (mut is_pushed, mut stall) = (false, None);
+        if let Some(since) = moved_at.filter(|moved| *moved + stall_after <= now) {
+            match self.say_stalled(push.clone(), &head, tail.number + 1, since, by, now).await? {
+                Said::Told => (is_pushed, stall) = (true, Some(Stall { head: Box::new(head.clone()), since })),
+                Said::Moves => {}
+                Said::Changed => return Ok(nothing),
             }
-            Verdict::Fine if swept.lane.waits.as_ref().is_some_and(|waits| !waits.announced) => {
-                SweptLane::Announce(Box::new(head), Box::new(swept.lane))
-            }
-            _ => SweptLane::Nothing,
+        }
+        if !is_pushed && self.write(push).await? != Verdict::Fine {
+            return Ok(nothing);
+        }
+        let needs = if swept.ask {
+            SweptLane::Ask(Continuation { job: job.clone(), lane: lane.name, turn: lane.turn })
+        } else if swept.lane.waits.as_ref().is_some_and(|waits| !waits.announced) {
+            SweptLane::Announce(Box::new(head), Box::new(swept.lane))
+        } else {
+            SweptLane::Nothing
+        };
+        Ok((needs, stall))
+    }
+
+    /// Pushes the lane, and puts `job.stalled` at the log's end, if the job still runs and nobody has written meanwhile. The
+    /// head is checked in the same transaction, so that nothing comes after a terminal event; the event belongs to no turn,
+    /// and an appender that meets it goes on behind it, as behind a message.
+    async fn say_stalled(
+        &self,
+        push: Write,
+        head: &Head,
+        number: u64,
+        since: Timestamp,
+        by: &WriterId,
+        now: Timestamp,
+    ) -> Result<Said, Error> {
+        let runs = Write::check(Key::of(&head.id, &Sort::Head))
+            .when("#state = :running AND attribute_not_exists(#deleted)", [(":running", s("running"))]);
+        let event = Event { number, at: now, origin: None, body: EventBody::JobStalled { since } };
+        let by = Signature { writer: by.clone(), count: 1 };
+        let told = Write::put_new(event_item(&head.id, &event, &by, items_ttl(head))?);
+        Ok(match self.transact(&format!("{}-stall", by.writer), vec![push, runs, told]).await? {
+            Ok(()) => Said::Told,
+            Err(verdicts) if matches!(verdicts[..], [Verdict::Fine, Verdict::Fine, _]) => Said::Moves,
+            Err(_) => Said::Changed,
         })
     }
 
@@ -165,6 +221,15 @@ impl Store {
     pub async fn is_deleted(&self, job: &JobId) -> Result<bool, Error> {
         Ok(self.get(Key::of(job, &Sort::Head), true).await?.is_some_and(|item| is_deleted(&item)))
     }
+}
+
+/// What became of saying that a job stands still.
+enum Said {
+    Told,
+    /// Somebody wrote to its log: it moves.
+    Moves,
+    /// The lane was taken up, or the job does not run any more.
+    Changed,
 }
 
 fn entry(item: &Item) -> Option<Due> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use domain::{
     approval::ApprovalRule,
-    tool_call::{Replay, ToolCallError, ToolErrorPhase, ToolOutcome, ToolSpec},
+    tool_call::{Replay, ToolCallError, ToolCallStatus, ToolErrorPhase, ToolOutcome, ToolSpec},
 };
 
 use crate::{
@@ -99,7 +99,7 @@ impl ToolRegistry {
             Ok(call) => call.run(context).await,
             Err(outcome) => Execution::not_run(outcome),
         };
-        log(name, arguments, context, &execution);
+        log(self.get(name), name, arguments, context, &execution);
         execution
     }
 
@@ -146,24 +146,34 @@ impl ToolRegistry {
     }
 }
 
-/// Sizes and a fingerprint, never arguments or results (R131, R210).
-fn log(name: &str, arguments: &str, context: &ToolContext, execution: &Execution) {
+/// Sizes and a fingerprint, never arguments or results, and no name that a model made up (R131, R210).
+fn log(known: Option<&RegisteredTool>, name: &str, arguments: &str, context: &ToolContext, execution: &Execution) {
     let broken = match &execution.ending {
         Ending::Fatal(source) => Some(source),
         Ending::Settled | Ending::Cancelled => None,
     };
-    tracing::info!(
-        job.id = %context.job,
-        turn.number = context.turn,
-        tool.name = name.get(..name.floor_char_boundary(64)),
-        tool.status = ?execution.outcome.status(),
-        tool.attempts = execution.attempts,
-        duration_ms = execution.execution_time.as_millis(),
-        arguments.bytes = arguments.len(),
-        arguments.fingerprint = fingerprint(name, arguments),
-        error = broken.map(|source| source.as_ref() as &dyn std::error::Error),
-        "tool call ended"
-    );
+    let duration_ms = u64::try_from(execution.execution_time.as_millis()).unwrap_or(u64::MAX);
+    macro_rules! line {
+        ($level:ident $text:literal) => {
+            tracing::$level!(
+                job.id = %context.job,
+                turn.number = context.turn,
+                tool.name = known.map(RegisteredTool::name),
+                tool.outcome = execution.outcome.word(),
+                tool.attempts = execution.attempts,
+                duration_ms,
+                arguments.bytes = arguments.len(),
+                arguments.fingerprint = fingerprint(name, arguments),
+                error = broken.map(|source| source.as_ref() as &dyn std::error::Error),
+                $text
+            )
+        };
+    }
+    match execution.outcome.status() {
+        ToolCallStatus::Completed => line!(info "tool call completed"),
+        ToolCallStatus::Skipped => line!(info "tool call not run"),
+        _ => line!(warn "tool call failed"),
+    }
 }
 
 fn invalid(message: String) -> ToolOutcome {

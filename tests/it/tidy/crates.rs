@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{directories, name, read, root};
 
 /// The packages of this repository that each package may use. What is not here may use nothing.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("api", &["domain"]),
     ("store", &["domain"]),
@@ -15,15 +15,18 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("model-client", &["domain"]),
     ("tools", &["domain"]),
     ("remote-tools", &["domain", "tools"]),
-    ("engine", &["domain", "store", "queue", "model-client", "tools"]),
-    ("startup", &[]),
+    // Names of metrics and spans, and nothing that takes them anywhere.
+    ("signals", &["domain"]),
+    ("engine", &["domain", "store", "queue", "model-client", "tools", "signals"]),
+    // It describes the metrics to whoever takes them, and names a job's span after the job.
+    ("startup", &["signals"]),
     // The page is a user of the API like any other.
     ("web-console", &[]),
-    ("start-job", &["domain", "api", "store", "queue", "tools", "startup"]),
+    ("start-job", &["domain", "api", "store", "queue", "tools", "signals", "startup"]),
     ("jobs", &["domain", "api", "store", "queue", "tools", "startup", "web-console"]),
-    ("stream", &["domain", "api", "store", "startup"]),
+    ("stream", &["domain", "api", "store", "signals", "startup"]),
     ("worker", &["domain", "store", "queue", "model-client", "tools", "remote-tools", "engine", "startup"]),
-    ("sweeper", &["domain", "store", "queue", "engine", "startup"]),
+    ("sweeper", &["domain", "store", "queue", "engine", "signals", "startup"]),
     (
         "local",
         &[
@@ -35,6 +38,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "tools",
             "remote-tools",
             "engine",
+            "signals",
             "startup",
             "start-job",
             "jobs",
@@ -49,7 +53,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
 const EVERYTHING: &[&str] = &["*"];
 
 /// What a package may not use of the world: why it is a package of its own. A name that ends in `-` is a prefix.
-const MAY_NOT_USE: [(&str, &[&str]); 12] = [
+const MAY_NOT_USE: [(&str, &[&str]); 13] = [
     // No clock, no network, no threads: the rules can be tried in microseconds.
     ("domain", &["tokio", "aws-", "reqwest", "axum", "hyper", "lambda_http", "lambda_runtime"]),
     ("api", &["tokio", "aws-", "reqwest", "lambda_runtime"]),
@@ -60,6 +64,7 @@ const MAY_NOT_USE: [(&str, &[&str]); 12] = [
     ("tools", &["aws-", "reqwest", "rmcp", "axum"]),
     ("remote-tools", &["aws-sdk-dynamodb", "aws-sdk-sqs", "axum"]),
     ("engine", &["aws-", "reqwest", "axum"]),
+    ("signals", &["tokio", "aws-", "reqwest", "axum"]),
     // It hands out files: it has nothing to ask anybody.
     ("web-console", &["tokio", "aws-", "reqwest", "lambda_http"]),
     ("start-job", &["reqwest", "rmcp"]),

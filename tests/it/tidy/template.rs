@@ -17,8 +17,12 @@ use store::{
 
 use super::{between, directories, name, read};
 
-/// The variable that every function understands and none has to know.
-const OF_ALL: &str = "NIGHTSHIFT_LOG";
+/// The variables that a function reads by what its `main` calls first.
+const BY_STARTUP: [(&str, &[&str]); 3] = [
+    ("startup::tracing::init", &["NIGHTSHIFT_LOG"]),
+    ("startup::metrics::init", &["NIGHTSHIFT_METRICS_NAMESPACE"]),
+    ("startup::traces::init", &["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"]),
+];
 /// What a worker needs beside the longest turn: the claim before it, the commit after it, with their retries.
 const AROUND_A_TURN: u64 = 60;
 
@@ -76,7 +80,12 @@ fn each_function_is_given_the_variables_that_it_reads() {
         for variables in [of_all, &function["Environment"]["Variables"]] {
             given.extend(variables.as_object().into_iter().flatten().map(|(name, _)| name.clone()));
         }
-        assert!(given.remove(OF_ALL), "{folder}");
+        let main = read(format!("functions/{folder}/src/main.rs"));
+        for (_, names) in BY_STARTUP.iter().filter(|(call, _)| main.contains(call)) {
+            for name in *names {
+                assert!(given.remove(*name), "{folder} is given no {name}");
+            }
+        }
         let config = read(format!("functions/{folder}/src/config.rs"));
         let reads: BTreeSet<String> = config
             .split('"')

@@ -260,6 +260,7 @@ async fn start(worker: &Worker, job: &Expected) -> JobId {
         message: Some("a message".parse().unwrap()),
         retention_seconds: 30 * 24 * 3600,
         is_looking: true,
+        trace: None,
     };
     let spec = JobSpec {
         messages: vec![Message::user(job.input)],

@@ -41,6 +41,8 @@ pub enum Mutation {
     EndLeavesLanesOpen,
     /// The sweeper removes the due time (counterexample 17).
     SweeperClearsDue,
+    /// That a job stands still is said whatever has happened meanwhile.
+    StallUnconditional,
     /// A commit does not record that a continuation is owed.
     ContinuationNotOwed,
     /// The last commit does not record what is owed after it (counterexample 15).
@@ -61,7 +63,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them, each with the weather in which its rule is missed.
-    pub const ALL: [(Self, Weather); 21] = [
+    pub const ALL: [(Self, Weather); 22] = [
         (Self::EventsOverwrite, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::ClaimUnconditional, Weather::ZOMBIES.aimed_at("Update lane#main")),
         (Self::ClaimIgnoresClosed, Weather::CANCELLED.aimed_at("Update lane#main")),
@@ -75,6 +77,7 @@ impl Mutation {
         (Self::FinalIgnoresInbox, Weather::CONVERSATION),
         (Self::EndLeavesLanesOpen, Weather::CANCELLED),
         (Self::SweeperClearsDue, Weather::POST_OFFICE),
+        (Self::StallUnconditional, Weather::CANCELLED.aimed_at("ConditionCheck head")),
         (Self::ContinuationNotOwed, Weather::POST_OFFICE),
         (Self::TerminalNotOwed, Weather::CALM),
         (Self::RestartVoidsNothing, Weather::DEATHS),
@@ -129,6 +132,9 @@ impl Mutation {
                     write["UpdateExpression"] = json!("REMOVE #due_at, #due_shard");
                     write["ExpressionAttributeNames"]["#due_shard"] = json!("due_shard");
                     prune(write);
+                }
+                Self::StallUnconditional if token.ends_with("-stall") => {
+                    set_condition(write, if kind == "Put" { ANYTHING_AT_ALL } else { ANYTHING });
                 }
                 Self::ContinuationNotOwed if is_update && sets(write, "#turn") && sort.starts_with("lane#") => {
                     let expression = write["UpdateExpression"].as_str().unwrap_or_default();

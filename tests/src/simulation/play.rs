@@ -38,6 +38,8 @@ const NEVER: Duration = Duration::from_secs(3600);
 const WORKERS: usize = 3;
 /// How often the sweeper comes.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
+/// So short that a job whose worker has died stands still before it is taken over.
+const STALL_AFTER: Duration = Duration::from_secs(15);
 
 impl Sim {
     pub(super) async fn play(&self) -> Vec<String> {
@@ -220,7 +222,7 @@ async fn sweep(sim: Sim) {
     tokio::select! {
         biased;
         () = process.died() => {}
-        _ = Life::new(&sim, process.name(), sweeper::handle(&upkeep, Duration::from_secs(30))) => {}
+        _ = Life::new(&sim, process.name(), sweeper::handle(&upkeep, Duration::from_secs(30), STALL_AFTER)) => {}
     }
     sim.ends(&process);
 }
@@ -300,6 +302,7 @@ pub(super) fn new_job(id: &str, key: Option<&str>) -> NewJob {
             message: None,
             retention_seconds: 30 * 24 * 3600,
             is_looking: true,
+            trace: None,
         },
         spec: JobSpec {
             messages: vec![Words::user("Do everything")],

@@ -203,11 +203,13 @@ fn estimate(body: &Value, deltas: &[Value]) -> Usage {
 }
 
 fn wire(usage: Usage) -> Value {
+    // Many providers do not say what an answer costs.
+    let cost = (usage.cost_usd > 0.0).then_some(usage.cost_usd);
     json!({
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
-        "cost": usage.cost_usd,
+        "cost": cost,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     })

@@ -100,6 +100,7 @@ pub(super) enum Body {
 pub(super) struct Notice {
     pub(super) message: String,
     pub(super) until: Option<jiff::Timestamp>,
+    pub(super) since: Option<jiff::Timestamp>,
 }
 
 /// A workflow's node.

@@ -138,7 +138,9 @@ impl View {
             Body::JobRunning => self.happens("running", "asking the model"),
             Body::JobInputRequired => self.happens("input required", "waiting for an answer"),
             Body::JobStalled(notice) => {
-                self.note(Style::Yellow, format!("… stalled, and taken up again{}", after_colon(notice)));
+                let still = event.origin.at.zip(notice.since).map(|(at, since)| at.duration_since(since).as_millis());
+                let still = still.and_then(|ms| u64::try_from(ms).ok()).map_or("a while".to_owned(), text::span);
+                self.note(Style::Yellow, format!("… nothing has happened for {still}"));
             }
             Body::JobFinished(summary) => {
                 let mut job = (**summary).clone();

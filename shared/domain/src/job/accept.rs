@@ -8,6 +8,7 @@ use crate::{
     lane::{Lane, LeaseTimes},
     limits::LONGEST_PAUSE,
     time::Timestamp,
+    trace::TraceParent,
     usage::Usage,
 };
 
@@ -29,11 +30,13 @@ pub struct Asker {
     pub retention_seconds: u32,
     /// Whether whoever asks is about to look: somebody, and not an event.
     pub is_looking: bool,
+    /// Its place in a trace, if it has one.
+    pub trace: Option<TraceParent>,
 }
 
 /// A job as it is first recorded: it waits for the first turn of its one lane. A workflow's opens the others.
 pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) -> (Head, Lane) {
-    let Asker { id, user, thread, message, retention_seconds, is_looking } = asker;
+    let Asker { id, user, thread, message, retention_seconds, is_looking, trace } = asker;
     let limits = spec.limits;
     let longest = limits.queue() + limits.deadline() + LONGEST_PAUSE + Duration::from_secs(retention_seconds.into());
     let head = Head {
@@ -54,6 +57,7 @@ pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) 
         paused_ms: 0,
         inbox: 0,
         watched_until: if is_looking { now + WATCHED_AT_FIRST } else { now },
+        trace,
         usage: Usage::default(),
         metrics: Metrics::default(),
     };

@@ -147,6 +147,7 @@ pub(super) fn new_job() -> Job {
         message: None,
         retention_seconds: 3600,
         is_looking: true,
+        trace: None,
     };
     let (head, main) = accept(asker, &spec, now, &times());
     let due_at = now + times().margin;
@@ -319,7 +320,7 @@ impl Life {
     }
 
     fn sweep(&mut self, name: &LaneName) {
-        if let Some(swept) = self.job.lanes[name].swept(self.now) {
+        if let Some(swept) = self.job.lanes[name].swept(self.now, None) {
             self.put(swept.lane, Action::Swept(name.clone()));
         }
     }

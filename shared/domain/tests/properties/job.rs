@@ -212,7 +212,7 @@ proptest! {
                         let refused = Err(Rejected::NotClaimable(Disposition::Closed));
                         prop_assert_eq!(decide(&moment.after, &claim, now, &times()), refused);
                     }
-                    prop_assert_eq!(lane.swept(much_later), None);
+                    prop_assert_eq!(lane.swept(much_later, None), None);
                 }
             }
         }

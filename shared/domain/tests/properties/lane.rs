@@ -101,7 +101,7 @@ proptest! {
 
     #[test]
     fn the_sweeper_never_takes_a_due_time_away_nor_asks_for_a_leased_lane(lane in lanes(), now in moments()) {
-        let Some(swept) = lane.swept(now) else {
+        let Some(swept) = lane.swept(now, None) else {
             prop_assert!(!lane.open || lane.due_at.is_none_or(|due| due > now));
             return Ok(());
         };

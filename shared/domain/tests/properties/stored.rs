@@ -12,6 +12,7 @@ use domain::{
     tool_call::{
         Progress, Recovery, Replay, ToolCall, ToolCallError, ToolCallStatus, ToolErrorPhase, ToolOutcome, recovery,
     },
+    trace::TraceParent,
     usage::Usage,
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -154,6 +155,11 @@ fn heads() -> impl Strategy<Value = Head> {
             lanes_at_work: numbers[4],
             paused_ms: numbers[5].into(),
             watched_until: at.3,
+            trace: (numbers[0] % 2 == 0).then_some(TraceParent {
+                trace: u128::from(numbers[1]) + 1,
+                span: u64::from(numbers[2]) + 1,
+                is_sampled: numbers[3] % 2 == 0,
+            }),
             usage,
             metrics,
         },

@@ -81,6 +81,7 @@ mod tests {
             message: None,
             retention_seconds: 3600,
             is_looking: true,
+            trace: None,
         };
         accept(asker, &spec, Timestamp::from_millis(1_763_800_000_123), &LeaseTimes::default()).0
     }

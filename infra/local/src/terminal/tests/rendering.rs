@@ -31,6 +31,18 @@ It is noon.
 }
 
 #[test]
+fn a_job_that_stands_still_says_for_how_long() {
+    let stalled = json!({"since": "2026-11-23T12:00:00.000Z", "at": "2026-11-23T12:02:05.000Z"});
+    let events = [event("job.running", json!({})), event("job.stalled", stalled)];
+    let (mut plain, mut live) = (Watching::plain(), Watching::live(80));
+    plain.apply(&events);
+    live.apply(&events);
+    for text in [plain.written.text(), live.seen()] {
+        assert!(text.contains("… nothing has happened for 2 min 5 s"), "{text}");
+    }
+}
+
+#[test]
 fn on_a_terminal_calls_settle_in_place_and_the_end_is_calm() {
     let mut watching = Watching::live(80);
     let events = whole_job();
