@@ -167,7 +167,7 @@ impl Run {
 
     /// The whole scenario, until nothing is left to do.
     async fn whole(&mut self) -> (JobId, Record) {
-        let job = self.start().await;
+        let job = Box::pin(self.start()).await;
         if self.scenario.cancelled {
             self.deliver(&job).await;
             self.revive();

@@ -1,5 +1,6 @@
 //! What CloudWatch reads. A process of its own: who counts is chosen once.
 #![cfg(feature = "metrics")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde_json::{Value, json};
 
