@@ -11,6 +11,9 @@ use super::{
 
 const FENCE: &str = "(#epoch = :fence_epoch AND #lease.#owner = :fence_owner)";
 const ANYTHING: &str = "attribute_exists(#pk)";
+const COUNTED: &str = "(attribute_not_exists(#lanes_at_work) OR #lanes_at_work = :at_work)";
+const UNANSWERED: &str = "(#answered = :no)";
+const PENDING: &str = "(#epoch = :epoch AND #waits.#pending = :pending)";
 
 /// A rule that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +60,27 @@ pub enum Mutation {
     LeaseBeforeTail,
     /// The tail is read after the claim (counterexample 1).
     TailAfterClaim,
+    /// That the bus was told of a pause overwrites the pause (counterexample 20).
+    AnnounceOverwrites,
+    /// A claim that finds a question expired does not ask whether the lane still waits (counterexample 21).
+    WakeUnconditional,
+    /// Pauses, answers and ends of lanes do not ask for the head's count (counterexample 22).
+    HeadUncounted,
+    /// A pause does not ask for the lease.
+    PauseUnfenced,
+    /// A question is answered by its expiry without the lease.
+    ExpireUnfenced,
+    /// An answer asks neither whether there is one nor for the lane's pause.
+    AnswerUnconditional,
+    /// An answer leaves the count of those that are missing.
+    PendingStays,
+    /// A workflow's plan is written whatever it is by now (counterexample 13).
+    PlanUnversioned,
 }
 
 impl Mutation {
     /// All of them, each with the weather in which its rule is missed.
-    pub const ALL: [(Self, Weather); 21] = [
+    pub const ALL: [(Self, Weather); 29] = [
         (Self::EventsOverwrite, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::ClaimUnconditional, Weather::ZOMBIES.aimed_at("Update lane#main")),
         (Self::ClaimIgnoresClosed, Weather::CANCELLED.aimed_at("Update lane#main")),
@@ -79,10 +98,18 @@ impl Mutation {
         (Self::TerminalNotOwed, Weather::CALM),
         (Self::RestartVoidsNothing, Weather::DEATHS),
         (Self::RestartVoidsEverything, Weather::DEATHS),
-        (Self::OwnerIsProcess, Weather::ZOMBIES.aimed_at("Put event#")),
+        (Self::OwnerIsProcess, Weather::NEIGHBOURS.aimed_at("Put event#")),
         (Self::AppendWithoutLease, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::LeaseBeforeTail, Weather::ZOMBIES.aimed_at("event#")),
         (Self::TailAfterClaim, Weather::CANCELLED.aimed_at("Put event#")),
+        (Self::AnnounceOverwrites, Weather::PATIENCE.aimed_at("Update lane#main")),
+        (Self::WakeUnconditional, Weather::CROWD.aimed_at("Update lane#left")),
+        (Self::HeadUncounted, Weather::CROWD.aimed_at("Update head")),
+        (Self::PauseUnfenced, Weather::PEOPLE.aimed_at("Put input#")),
+        (Self::ExpireUnfenced, Weather::PEOPLE.aimed_at("Put input#")),
+        (Self::AnswerUnconditional, Weather::PATIENCE.aimed_at("Put input#")),
+        (Self::PendingStays, Weather::PEOPLE),
+        (Self::PlanUnversioned, Weather::CROWD.aimed_at("Put plan")),
     ];
 
     /// Rewrites a request on its way out.
@@ -152,6 +179,22 @@ impl Mutation {
                     let text = text.replace(r#"{"BOOL":true}"#, r#"{"BOOL":false}"#);
                     write["ExpressionAttributeValues"] = serde_json::from_str(&text).unwrap_or_default();
                 }
+                Self::WakeUnconditional if is_claim => {
+                    set_condition(write, &condition.replace(" AND (attribute_exists(#waits))", ""));
+                }
+                Self::HeadUncounted if sort == "head" && condition.contains(COUNTED) => {
+                    set_condition(write, &condition.replace(COUNTED, ANYTHING));
+                }
+                Self::PauseUnfenced if token.contains("-p") => unfence(write, &condition),
+                Self::ExpireUnfenced if token.contains("-x") => unfence(write, &condition),
+                Self::AnswerUnconditional if token.contains("-a") && sort != "head" => {
+                    set_condition(write, &condition.replace(UNANSWERED, ANYTHING).replace(PENDING, ANYTHING));
+                }
+                Self::PendingStays if sets(write, "#waits.#pending") => {
+                    write["ExpressionAttributeValues"][":left"] =
+                        write["ExpressionAttributeValues"][":pending"].clone();
+                }
+                Self::PlanUnversioned if sort == "plan" => set_condition(write, ""),
                 Self::RestartVoidsNothing => set_restart(write, 1_000_000),
                 Self::RestartVoidsEverything => set_restart(write, 0),
                 _ => {}
@@ -186,6 +229,15 @@ pub(super) fn before_arrival(sim: &Sim, call: &Call) {
 /// The request as it is carried out.
 pub(super) fn at_arrival(sim: &Sim, call: &Call) -> Call {
     let mut call = call.clone();
+    if sim.0.mutation == Some(Mutation::AnnounceOverwrites) && sets(&call.body, "#waits.#announced") {
+        let paused = sim.state().processes.get(&call.process).and_then(|being| being.paused.clone());
+        if let Some(mut waits) = paused {
+            waits["M"]["announced"] = json!({"BOOL": true});
+            call.body["UpdateExpression"] = json!("SET #waits = :waits, #due_at = :until, #sweeps = :none");
+            call.body["ExpressionAttributeValues"][":waits"] = waits;
+            prune(&mut call.body);
+        }
+    }
     if sim.0.mutation != Some(Mutation::TailAfterClaim) || call.operation() != "PutItem" {
         return call;
     }
@@ -204,6 +256,12 @@ pub(super) fn at_arrival(sim: &Sim, call: &Call) -> Call {
 /// After a request was carried out: what a broken reader is told.
 pub(super) fn answered(sim: &Sim, call: &Call, answer: Answer) -> Answer {
     let Some(mutation) = sim.0.mutation else { return answer };
+    let values = |write: &Value| write["ExpressionAttributeValues"].as_object().cloned().unwrap_or_default();
+    let is_pause = |value: &Value| value["M"].get("pending").is_some();
+    let paused = call.writes().iter().flat_map(|(_, write)| values(write)).map(|(_, value)| value).find(is_pause);
+    if let Some(waits) = paused {
+        sim.state().processes.entry(call.process.clone()).or_default().paused = Some(waits);
+    }
     if answer.status == 200 && call.writes().iter().any(|(_, write)| is_claim(write)) {
         let lane =
             call.writes().iter().find(|(_, write)| is_claim(write)).map(|(_, write)| partition_of(write).to_owned());

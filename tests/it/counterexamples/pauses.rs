@@ -1,0 +1,256 @@
+//! The counterexamples about people: answers that come when nobody expects them.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use domain::{
+    approval::ApprovalRule,
+    continuation::Continuation,
+    event::EventBody,
+    id::{InputRequestId, JobId, LaneName},
+    input_request::{InputRequest, NOBODY},
+    job::{JobSpec, ModelSettings, Status, ToolRef, WorkflowSpec},
+    limits::JobLimits,
+    message::{Content, Message},
+    workflow::{self, Known, RunInput},
+};
+use engine::Delivery;
+use local::{
+    demo_model::{Call, Script, Turn},
+    emulator::fault::{Fault, Gate},
+};
+use queue::Line;
+use serde_json::{Value, json};
+use store::{AnswerOutcome, PostOutcome};
+use tests::world::{Worker, World};
+use tokio::time::Instant;
+
+use super::{Schedule, says};
+
+/// Seconds that a question waits.
+const WAIT: u32 = 60;
+
+/// A chat whose calls of `push` need an approval.
+fn asking() -> JobSpec {
+    JobSpec {
+        messages: vec![Message::user("Go")],
+        settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
+        tools: vec![ToolRef::Registered { name: "push".to_owned() }],
+        limits: JobLimits { deadline_seconds: 3600, input_seconds: WAIT, ..JobLimits::default() },
+        approval: [("push".to_owned(), ApprovalRule::ALWAYS)].into(),
+        ..JobSpec::default()
+    }
+}
+
+fn pushes<const N: usize>(calls: [&'static str; N]) -> Script {
+    let calls = calls.map(|arguments| Call::new("push", arguments).id(format!("call_{arguments}")));
+    Script::new().turn(Turn::text("First.").then_calls(calls)).turn(Turn::text("Then."))
+}
+
+/// The job's questions that have no answer.
+async fn open(world: &World, job: &JobId) -> Vec<InputRequest> {
+    world.record(job).await.unwrap().inputs.into_iter().filter(InputRequest::is_open).collect()
+}
+
+/// Somebody approves, and sends what is owed then.
+async fn approve(by: &Worker, job: &JobId, request: &InputRequest) -> AnswerOutcome {
+    let upkeep = &by.engine.upkeep;
+    let answer = request.answer("approve", None, "ann".to_owned(), upkeep.clock.now()).unwrap();
+    let (name, now) = (upkeep.clock.fresh_name(), upkeep.clock.now());
+    let outcome = upkeep.store.answer(job, &request.id, &answer, &name, now).await.unwrap();
+    if let AnswerOutcome::Recorded(Some(owed)) = &outcome {
+        upkeep.queue.send(owed, Line::Continuations, Duration::ZERO).await.unwrap();
+    }
+    outcome
+}
+
+/// A worker gets a message for this lane's first turn.
+async fn takes(worker: &Worker, job: &JobId, lane: &LaneName) {
+    let continuation = Continuation { job: job.clone(), lane: lane.clone(), turn: 1 };
+    let delivery = Delivery { continuation, again: false, ticket: None };
+    let _ = worker.engine.handle(&delivery, Instant::now() + Duration::from_secs(300)).await;
+}
+
+/// Counterexample 20.
+#[tokio::test]
+async fn an_answer_that_comes_before_the_pause_is_told_counts() {
+    let it = Schedule::with(pushes(["{}", r#"{"again": 1}"#]), asking()).await;
+    let [asks, person, goes_on] = ["1", "person", "2"].map(|name| it.worker(name));
+    let gate = Gate::new();
+    it.fault("1", "UpdateItem", "lane#main", Fault::Hold(gate.clone()));
+    tokio::join!(it.world.deliver(&asks), async {
+        gate.reached().await;
+        let first = open(&it.world, &it.job).await.swap_remove(0);
+        assert_eq!(approve(&person, &it.job, &first).await, AnswerOutcome::Recorded(None));
+        gate.open();
+    });
+    let second = open(&it.world, &it.job).await.swap_remove(0);
+    assert!(matches!(approve(&person, &it.job, &second).await, AnswerOutcome::Recorded(Some(_))));
+    // No time passes: nothing expires, and nobody sweeps.
+    while it.world.deliver(&goes_on).await {}
+    assert_eq!(it.world.record(&it.job).await.unwrap().head.status(), Status::Completed);
+    says(&it.rests(Status::Completed).await, "First.\n\nThen.");
+    assert_eq!(it.pushed.load(Ordering::Relaxed), 2);
+}
+
+/// Counterexample 23.
+#[tokio::test]
+async fn that_a_question_has_expired_is_in_the_log_once_whoever_dies() {
+    for fault in [Fault::CutBefore, Fault::CutAfter, Fault::LoseAnswer] {
+        let it = Schedule::with(pushes(["{}"]), asking()).await;
+        let [asks, finds, sweeper] = ["1", "2", "sweeper"].map(|name| it.worker(name));
+        it.world.deliver(&asks).await;
+        it.world.advance(Duration::from_secs(u64::from(WAIT) + 1));
+        it.world.sweep(&sweeper).await;
+        it.fault("2", "TransactWriteItems", "input#", fault);
+        it.world.deliver(&finds).await;
+        let record = it.rests(Status::Completed).await;
+        let told = record.events.iter().filter_map(|event| match &event.body {
+            EventBody::InputResolved(request) => request.answer.as_ref().map(|answer| answer.by.as_str()),
+            _ => None,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [NOBODY]);
+        assert_eq!(it.pushed.load(Ordering::Relaxed), 0);
+    }
+}
+
+/// Two agents side by side, each of which a person lets begin; the second asks again for its tool.
+fn side_by_side() -> WorkflowSpec {
+    let agent = |id: &str, wait_ms: u64| {
+        let hitl = json!({"enabled": true, "mode": "approval", "timeout": wait_ms, "defaultAction": "approve"});
+        json!({"id": id, "type": "agent", "position": {"x": 0, "y": 0}, "data":
+            {"label": id, "model": format!("test/{id}"), "prompt": "Go.", "tools": ["push"], "hitl": hitl}})
+    };
+    let node = |id: &str, data: Value| json!({"id": id, "type": id, "position": {"x": 0, "y": 0}, "data": data});
+    let edge = |source: &str, target: &str| {
+        let id = format!("{source}-{target}");
+        json!({"id": id, "source": source, "sourceHandle": "output", "target": target})
+    };
+    let document = json!({
+        "meta": {"version": "2.0.0", "name": "Two"},
+        "nodes": [
+            node("start", json!({"label": "Start"})),
+            agent("soon", u64::from(WAIT) * 1000),
+            agent("late", 86_400_000),
+            node("output", json!({"label": "Out", "format": "text", "sources": ["soon", "late"]})),
+        ],
+        "edges": [edge("start", "soon"), edge("start", "late"), edge("soon", "output"), edge("late", "output")],
+    });
+    let known = Known { tools: Some(["push".to_owned()].into()), ..Known::default() };
+    let checked = workflow::check(&document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
+    let input = RunInput { text: "Go".to_owned(), attachments: vec![] };
+    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
+}
+
+/// Counterexample 21.
+#[tokio::test]
+async fn a_lane_that_is_answered_while_its_expiry_is_being_claimed_is_counted_once() {
+    let spec = JobSpec { workflow: Some(Box::new(side_by_side())), ..asking() };
+    let it = Schedule::with(Script::new(), spec).await;
+    it.world.model.script_model("test/soon", Script::new().turn(Turn::text("Soon.")));
+    let late = Turn::text("Late.").then_calls([Call::new("push", "{}")]);
+    it.world.model.script_model("test/late", Script::new().turn(late).turn(Turn::text("Done.")));
+    let [asks, claims, works, person] = ["1", "2", "3", "person"].map(|name| it.worker(name));
+    let of = |requests: Vec<InputRequest>, node: &str| -> InputRequest {
+        let found = requests.into_iter().find(|request| request.node_id.as_deref() == Some(node));
+        found.unwrap_or_else(|| panic!("nothing is asked about {node}"))
+    };
+    while it.world.deliver(&asks).await {}
+    let (soon, late) = (of(open(&it.world, &it.job).await, "soon"), of(open(&it.world, &it.job).await, "late"));
+
+    // The first question expires, and its lane is about to be claimed, with one lane at work: the other, held up.
+    it.world.advance(Duration::from_secs(u64::from(WAIT) + 1));
+    it.world.sweep(&asks).await;
+    let _ = approve(&person, &it.job, &late).await;
+    let [claim, pause] = [(); 2].map(|()| Gate::new());
+    let lane_of = |request: &InputRequest| format!("lane#{}", request.lane);
+    it.fault("3", "TransactWriteItems", "input#", Fault::Hold(pause.clone()));
+    it.fault("2", "TransactWriteItems", &lane_of(&soon), Fault::Hold(claim.clone()));
+    tokio::join!(takes(&works, &it.job, &late.lane), async {
+        pause.reached().await;
+        tokio::join!(takes(&claims, &it.job, &soon.lane), async {
+            claim.reached().await;
+            // Answered after all: two are at work. The other pauses: one is, as the claim has read it.
+            let _ = approve(&person, &it.job, &soon).await;
+            pause.open();
+            while it.world.record(&it.job).await.unwrap().head.lanes_at_work > 1 {
+                tokio::task::yield_now().await;
+            }
+            claim.open();
+        });
+    });
+    for _ in 0..5 {
+        it.lease_ends();
+        while it.world.deliver(&works).await {}
+    }
+    let record = it.world.record(&it.job).await.unwrap();
+    assert_eq!((record.head.status(), record.head.lanes_at_work), (Status::InputRequired, 0), "{:#?}", record.lanes);
+    let again = open(&it.world, &it.job).await.swap_remove(0);
+    let _ = approve(&person, &it.job, &again).await;
+    let record = it.rests(Status::Completed).await;
+    assert_eq!(record.output.as_deref(), Some("Soon.\n\nDone."));
+}
+
+/// A message that comes while the job waits for an answer is read by the turn that goes on.
+#[tokio::test]
+async fn a_message_that_comes_during_a_pause_is_read() {
+    let it = Schedule::with(pushes(["{}"]), asking()).await;
+    let [asks, person] = ["1", "person"].map(|name| it.worker(name));
+    it.fault("1", "TransactWriteItems", "input#", Fault::LoseAnswer);
+    it.world.deliver(&asks).await;
+    let upkeep = &person.engine.upkeep;
+    let content = Content::Text("Hurry".to_owned());
+    let posted =
+        upkeep.store.post(&it.job, "m1", &content, "ann", &upkeep.clock.fresh_name(), upkeep.clock.now()).await;
+    assert!(matches!(posted, Ok(PostOutcome::Accepted(_))), "{posted:?}");
+    let request = open(&it.world, &it.job).await.swap_remove(0);
+    assert_eq!(request.id, InputRequestId::of(&request.lane, 1, "call0"));
+    let _ = approve(&person, &it.job, &request).await;
+    let record = it.rests(Status::Completed).await;
+    let read = record.turns.values().filter_map(|turn| turn.answer.as_ref()).map(|answer| answer.inbox);
+    assert_eq!(read.collect::<Vec<_>>(), [0, 1]);
+}
+
+/// Counterexample 19, without any sweeper: whoever opened lanes died before their first turns were asked for.
+#[tokio::test]
+async fn the_message_of_a_lane_that_has_closed_asks_for_the_lanes_that_it_opened() {
+    let spec = JobSpec { workflow: Some(Box::new(side_by_side())), ..asking() };
+    let it = Schedule::with(Script::new(), spec).await;
+    let [dies, finds] = ["1", "2"].map(|name| it.worker(name));
+    it.fault("1", "SendMessage", "", Fault::CutBefore);
+    it.world.deliver(&dies).await;
+    assert!(it.world.faults.was_hit());
+    let lanes = it.world.record(&it.job).await.unwrap().lanes;
+    // By their names: `late`, `main`, `soon`.
+    assert_eq!(
+        lanes.values().map(|lane| (lane.open, lane.epoch)).collect::<Vec<_>>(),
+        [(true, 0), (false, 2), (true, 0)]
+    );
+    // As if it had not been delivered before, it is dropped: the lanes would wait for the sweeper.
+    takes(&finds, &it.job, &LaneName::main()).await;
+    assert_eq!(it.world.sqs.depth("starts").visible, 0);
+    it.lease_ends();
+    while it.world.deliver(&finds).await {}
+    assert_eq!(open(&it.world, &it.job).await.len(), 2);
+}
+
+/// A transaction has a hundred items, and a turn may have a hundred calls.
+#[tokio::test]
+async fn a_turn_may_ask_more_than_one_pause_holds() {
+    let calls = (0..100).map(|n| Call::new("push", format!(r#"{{"n": {n}}}"#)).id(format!("call_{n}")));
+    let script = Script::new().turn(Turn::calls(calls)).turn(Turn::text("Then."));
+    let mut spec = asking();
+    spec.limits.max_tool_calls_per_turn = 100;
+    let it = Schedule::with(script, spec).await;
+    let [worker, person] = ["1", "person"].map(|name| it.worker(name));
+    for asked in [90, 10] {
+        while it.world.deliver(&worker).await {}
+        let open = open(&it.world, &it.job).await;
+        assert_eq!(open.len(), asked);
+        for request in &open {
+            assert!(matches!(approve(&person, &it.job, request).await, AnswerOutcome::Recorded(_)));
+        }
+    }
+    while it.world.deliver(&worker).await {}
+    let record = it.world.record(&it.job).await.unwrap();
+    assert_eq!((record.head.status(), it.pushed.load(Ordering::Relaxed)), (Status::Completed, 100));
+}
