@@ -21,7 +21,7 @@ fn noise(seed: u64, bytes: usize) -> String {
 /// The same in pieces, as a model streams them.
 fn pieces(text: &str) -> Vec<String> {
     let letters: Vec<char> = text.chars().collect();
-    letters.chunks(2_000).map(|piece| piece.iter().collect()).collect()
+    letters.chunks(16_000).map(|piece| piece.iter().collect()).collect()
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_conversation_of_2_mb_and_an_answer_of_1_mb_outlive_the_process_and_ar
     let (input, first, last) = (noise(1, 2_000_000), noise(2, 500_000), noise(3, 1_000_000));
     let script = Script::new()
         .turn(Turn::pieces(pieces(&first)).then_calls([Call::new("answers_250_kb", "{}").id("large")]))
-        .turn(Turn::pieces(pieces(&last)).fault(Fault::StallAfter(400, gate.clone())));
+        .turn(Turn::pieces(pieces(&last)).fault(Fault::StallAfter(40, gate.clone())));
     model.script(input.clone(), script);
 
     let system = System::at(data.path(), model).await;

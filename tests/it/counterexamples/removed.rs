@@ -15,7 +15,7 @@ use tests::world::{Asked, Meddler, Worker};
 use super::{Schedule, push_and_text, says, text};
 
 /// Nobody meddles.
-fn nothing() -> Meddler {
+pub(super) fn nothing() -> Meddler {
     Arc::new(|asked| asked.ask().boxed())
 }
 
