@@ -111,10 +111,6 @@ missed! {
     a_restart_must_keep_recorded_text: RestartVoidsEverything from 0;
     an_append_must_look_at_its_lease: AppendWithoutLease from 22;
     the_tail_must_be_read_before_the_claim: TailAfterClaim from 10;
-    telling_of_a_pause_must_not_write_the_pause: AnnounceOverwrites from 0;
-    the_head_must_count_the_lanes_at_work: HeadUncounted from 0;
-    an_expiry_must_be_fenced: ExpireUnfenced from 0;
-    an_answer_must_have_a_condition: AnswerUnconditional from 0;
-    an_answer_must_be_counted: PendingStays from 0;
-    a_plan_must_be_written_under_its_version: PlanUnversioned from 0;
+    the_head_must_count_the_lanes_at_work: HeadUncounted from 3;
+    an_answer_must_be_counted: PendingStays from 7;
 }

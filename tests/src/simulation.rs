@@ -158,8 +158,6 @@ struct Being {
     claimed: Option<Value>,
     lane_before_tail: Option<Value>,
     has_put: bool,
-    /// Its pause, as it has written it.
-    paused: Option<Value>,
 }
 
 impl Sim {

@@ -12,9 +12,6 @@ use super::{
 const FENCE: &str = "(#epoch = :fence_epoch AND #lease.#owner = :fence_owner)";
 const ANYTHING: &str = "attribute_exists(#pk)";
 const COUNTED: &str = "(attribute_not_exists(#lanes_at_work) OR #lanes_at_work = :at_work)";
-const LANES: &str = "(#lanes_version = :lanes)";
-const UNANSWERED: &str = "(#answered = :no)";
-const PENDING: &str = "(#epoch = :epoch AND #waits.#pending = :pending)";
 
 /// A rule that is not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,23 +59,15 @@ pub enum Mutation {
     LeaseBeforeTail,
     /// The tail is read after the claim (counterexample 1).
     TailAfterClaim,
-    /// That the bus was told of a pause overwrites the pause (counterexample 20).
-    AnnounceOverwrites,
     /// Pauses, answers and ends of lanes do not ask for the head's count (counterexample 22).
     HeadUncounted,
-    /// A question is answered by its expiry without the lease.
-    ExpireUnfenced,
-    /// An answer asks neither whether there is one nor for the lane's pause.
-    AnswerUnconditional,
     /// An answer leaves the count of those that are missing.
     PendingStays,
-    /// A workflow's plan is written whatever it is by now (counterexample 13).
-    PlanUnversioned,
 }
 
 impl Mutation {
     /// All of them, each with the weather in which its rule is missed.
-    pub const ALL: [(Self, Weather); 27] = [
+    pub const ALL: [(Self, Weather); 23] = [
         (Self::EventsOverwrite, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::ClaimUnconditional, Weather::ZOMBIES.aimed_at("Update lane#main")),
         (Self::ClaimIgnoresClosed, Weather::CANCELLED.aimed_at("Update lane#main")),
@@ -96,16 +85,12 @@ impl Mutation {
         (Self::TerminalNotOwed, Weather::CALM),
         (Self::RestartVoidsNothing, Weather::DEATHS),
         (Self::RestartVoidsEverything, Weather::DEATHS),
-        (Self::OwnerIsProcess, Weather::NEIGHBOURS.aimed_at("Put event#")),
+        (Self::OwnerIsProcess, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::AppendWithoutLease, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::LeaseBeforeTail, Weather::ZOMBIES.aimed_at("event#")),
         (Self::TailAfterClaim, Weather::CANCELLED.aimed_at("Put event#")),
-        (Self::AnnounceOverwrites, Weather::PATIENCE.aimed_at("Update lane#main")),
         (Self::HeadUncounted, Weather::CROWD.aimed_at("Update head")),
-        (Self::ExpireUnfenced, Weather::PEOPLE.aimed_at("Put input#")),
-        (Self::AnswerUnconditional, Weather::PATIENCE.aimed_at("Put input#")),
         (Self::PendingStays, Weather::PEOPLE),
-        (Self::PlanUnversioned, Weather::CROWD.aimed_at("Put plan")),
     ];
 
     /// Rewrites a request on its way out.
@@ -178,18 +163,9 @@ impl Mutation {
                 Self::HeadUncounted if sort == "head" && condition.contains(COUNTED) => {
                     set_condition(write, &condition.replace(COUNTED, ANYTHING));
                 }
-                Self::ExpireUnfenced if token.contains("-x") => unfence(write, &condition),
-                Self::AnswerUnconditional if token.contains("-a") && sort != "head" => {
-                    set_condition(write, &condition.replace(UNANSWERED, ANYTHING).replace(PENDING, ANYTHING));
-                }
                 Self::PendingStays if sets(write, "#waits.#pending") => {
                     write["ExpressionAttributeValues"][":left"] =
                         write["ExpressionAttributeValues"][":pending"].clone();
-                }
-                Self::PlanUnversioned if sort == "plan" => set_condition(write, ""),
-                // The counts of the head would tell as well.
-                Self::PlanUnversioned if sort == "head" && token.contains("-w") => {
-                    set_condition(write, &condition.replace(COUNTED, ANYTHING).replace(LANES, ANYTHING));
                 }
                 Self::RestartVoidsNothing => set_restart(write, 1_000_000),
                 Self::RestartVoidsEverything => set_restart(write, 0),
@@ -225,15 +201,6 @@ pub(super) fn before_arrival(sim: &Sim, call: &Call) {
 /// The request as it is carried out.
 pub(super) fn at_arrival(sim: &Sim, call: &Call) -> Call {
     let mut call = call.clone();
-    if sim.0.mutation == Some(Mutation::AnnounceOverwrites) && sets(&call.body, "#waits.#announced") {
-        let paused = sim.state().processes.get(&call.process).and_then(|being| being.paused.clone());
-        if let Some(mut waits) = paused {
-            waits["M"]["announced"] = json!({"BOOL": true});
-            call.body["UpdateExpression"] = json!("SET #waits = :waits, #due_at = :until, #sweeps = :none");
-            call.body["ExpressionAttributeValues"][":waits"] = waits;
-            prune(&mut call.body);
-        }
-    }
     if sim.0.mutation != Some(Mutation::TailAfterClaim) || call.operation() != "PutItem" {
         return call;
     }
@@ -252,12 +219,6 @@ pub(super) fn at_arrival(sim: &Sim, call: &Call) -> Call {
 /// After a request was carried out: what a broken reader is told.
 pub(super) fn answered(sim: &Sim, call: &Call, answer: Answer) -> Answer {
     let Some(mutation) = sim.0.mutation else { return answer };
-    let values = |write: &Value| write["ExpressionAttributeValues"].as_object().cloned().unwrap_or_default();
-    let is_pause = |value: &Value| value["M"].get("pending").is_some();
-    let paused = call.writes().iter().flat_map(|(_, write)| values(write)).map(|(_, value)| value).find(is_pause);
-    if let Some(waits) = paused {
-        sim.state().processes.entry(call.process.clone()).or_default().paused = Some(waits);
-    }
     if answer.status == 200 && call.writes().iter().any(|(_, write)| is_claim(write)) {
         let lane =
             call.writes().iter().find(|(_, write)| is_claim(write)).map(|(_, write)| partition_of(write).to_owned());

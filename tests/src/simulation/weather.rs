@@ -214,14 +214,6 @@ impl Weather {
         streams: true,
         ..Self::CALM
     };
-    /// Nothing is slow but what is aimed at.
-    pub const PATIENCE: Self = Self {
-        name: "patience",
-        troubles: 20,
-        kinds: &[(Hold, 4), (HoldAnswer, 2), (CopyLate, 1)],
-        budget: 24,
-        ..Self::PEOPLE
-    };
     /// Lanes side by side that ask people, in showers.
     pub const WORKFLOW: Self = Self {
         name: "workflow",
@@ -249,17 +241,6 @@ impl Weather {
     };
     /// Many look on through the stream function, on a bad line and with copies of the table that lag.
     pub const AUDIENCE: Self = Self { name: "audience", stale: 600, streams: true, ..Self::BAD_LINE };
-    /// Two deliveries of one message, the second of which comes to the same machine before the first is done.
-    pub const NEIGHBOURS: Self = Self {
-        name: "neighbours",
-        troubles: 10,
-        kinds: &[(Hold, 1)],
-        budget: 30,
-        messages: (0, 1000, 0),
-        hasty: 1000,
-        ..Self::CALM
-    };
-
     /// All that an unbroken system has to stand.
     pub const ALL: [Self; 14] = [
         Self::SHOWERS,
