@@ -1,6 +1,10 @@
 //! Far beyond what an item of the table holds: stored, taken up again after the process was killed, and read back whole.
 
-use local::demo_model::{self, Call, DemoModel, Fault, Gate, Script, Turn};
+use domain::lane::LeaseTimes;
+use local::{
+    demo_model::{self, Call, DemoModel, Fault, Gate, Script, Turn},
+    stack::Options,
+};
 use serde_json::{Value, json};
 use tests::{System, replayed, tools};
 
@@ -24,6 +28,11 @@ fn pieces(text: &str) -> Vec<String> {
     letters.chunks(16_000).map(|piece| piece.iter().collect()).collect()
 }
 
+/// A megabyte takes its time: a lease is as long as it is outside of tests.
+fn patient(options: &mut Options) {
+    options.times = LeaseTimes::default();
+}
+
 #[tokio::test]
 async fn a_conversation_of_2_mb_and_an_answer_of_1_mb_outlive_the_process_and_are_read_back_whole() {
     let data = tempfile::tempdir().unwrap();
@@ -35,14 +44,14 @@ async fn a_conversation_of_2_mb_and_an_answer_of_1_mb_outlive_the_process_and_ar
         .turn(Turn::pieces(pieces(&last)).fault(Fault::StallAfter(40, gate.clone())));
     model.script(input.clone(), script);
 
-    let system = System::at(data.path(), model).await;
+    let system = System::at_with(data.path(), model, patient).await;
     let body =
         json!({"input": input, "tools": ["answers_250_kb"], "limits": {"turn_seconds": 600, "deadline_seconds": 1200}});
     let job = system.submit(body).await;
     gate.reached().await;
     let model = system.stop().await;
 
-    let system = System::at(data.path(), model).await;
+    let system = System::at_with(data.path(), model, patient).await;
     let job = system.finished(&job).await;
     assert_eq!(job["status"], "completed", "{}", job["error"]);
     assert_eq!(job["metrics"]["recoveries"], 1);
@@ -72,7 +81,7 @@ async fn a_conversation_of_2_mb_and_an_answer_of_1_mb_outlive_the_process_and_ar
 
 #[tokio::test]
 async fn what_a_node_says_and_a_workflow_comes_to_may_be_1_mb() {
-    let system = System::start().await;
+    let system = System::with(patient).await;
     let text = noise(4, 1_000_000);
     system.model.script_model("test/long", Script::new().turn(Turn::pieces(pieces(&text))));
     system.model.script_model("test/short", Script::new().turn(Turn::text("Read.")));
