@@ -74,7 +74,6 @@ async fn a_conversation_of_2_mb_and_an_answer_of_1_mb_outlive_the_process_and_ar
     for request in &system.model.requests()[1..] {
         let messages = request.messages();
         assert!(messages[0]["content"] == input.as_str() && messages[1]["content"] == first.as_str());
-        assert!(messages[2]["content"].as_str().unwrap().len() > 50_000);
     }
     assert_eq!(system.model.requests().len(), 3);
 }
