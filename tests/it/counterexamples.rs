@@ -1,5 +1,8 @@
 //! Counterexamples of PROTOCOL.md as schedules: requests are held at gates until what must not do harm has happened.
 
+mod pauses;
+mod removed;
+
 use std::{
     sync::{
         Arc,
@@ -55,6 +58,18 @@ struct Schedule {
 impl Schedule {
     /// A job whose first message is in the queue.
     async fn of(script: Script) -> Self {
+        let spec = JobSpec {
+            messages: vec![Message::user("Go")],
+            settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
+            tools: vec![ToolRef::Registered { name: "push".to_owned() }],
+            limits: JobLimits { deadline_seconds: 3600, ..JobLimits::default() },
+            ..JobSpec::default()
+        };
+        Self::with(script, spec).await
+    }
+
+    /// The same with other wishes.
+    async fn with(script: Script, spec: JobSpec) -> Self {
         let world = World::new().await;
         world.model.script("Go", script);
         let pushed = Arc::new(AtomicU32::new(0));
@@ -71,13 +86,7 @@ impl Schedule {
                 is_looking: true,
                 trace: None,
             },
-            spec: JobSpec {
-                messages: vec![Message::user("Go")],
-                settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
-                tools: vec![ToolRef::Registered { name: "push".to_owned() }],
-                limits: JobLimits { deadline_seconds: 3600, ..JobLimits::default() },
-                ..JobSpec::default()
-            },
+            spec,
             key: None,
             run: None,
             max_at_work: 1,

@@ -7,7 +7,7 @@
 //! try again.
 
 mod scenarios;
-mod workflow;
+pub(crate) mod workflow;
 
 use std::{
     collections::HashSet,
@@ -37,7 +37,7 @@ use tests::world::{Worker, World};
 use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
 
 use self::{
-    scenarios::{EVERY_POINT, SCENARIOS, Scenario, TEXT_ONLY},
+    scenarios::{EVERY_POINT, People, SCENARIOS, Scenario, TEXT_ONLY},
     workflow::{script_models, whole_workflow},
 };
 
@@ -183,7 +183,9 @@ impl Run {
             while self.deliver(job).await {
                 self.revive();
             }
-            if self.scenario.approved && patiently(self.held_at.as_ref(), speak(&self.world, &self.worker, job)).await {
+            if self.scenario.people == People::Present
+                && patiently(self.held_at.as_ref(), speak(&self.world, &self.worker, job)).await
+            {
                 self.revive();
                 continue;
             }
@@ -211,7 +213,7 @@ impl Run {
         self.world.advance(Duration::from_secs(11));
         for _ in 0..60 {
             while self.world.deliver(&other).await {}
-            if self.scenario.approved && speak(&self.world, &other, job).await {
+            if self.scenario.people == People::Present && speak(&self.world, &other, job).await {
                 continue;
             }
             if World::at_rest(&self.world.record(job).await.unwrap()) {
@@ -279,7 +281,8 @@ async fn patiently<T>(held_at: Option<&Gate>, work: impl Future<Output = T>) -> 
 }
 
 fn new_job(id: JobId, scenario: &Scenario) -> NewJob {
-    let approved = scenario.approved && !scenario.is_workflow;
+    let approved = scenario.people != People::Unasked && !scenario.is_workflow;
+    let input_seconds = if scenario.people == People::Away { 60 } else { 86_400 };
     NewJob {
         asker: Asker {
             id,
@@ -294,7 +297,7 @@ fn new_job(id: JobId, scenario: &Scenario) -> NewJob {
             messages: vec![Message::user("Do everything")],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
             tools: ["look", "send", "push"].map(|name| ToolRef::Registered { name: name.to_owned() }).into(),
-            limits: JobLimits { deadline_seconds: 3600, input_seconds: 86_400, ..JobLimits::default() },
+            limits: JobLimits { deadline_seconds: 3600, input_seconds, ..JobLimits::default() },
             approval: if approved { [("push".to_owned(), ApprovalRule::ALWAYS)].into() } else { Approvals::new() },
             workflow: scenario.is_workflow.then(|| Box::new(whole_workflow())),
             ..JobSpec::default()
@@ -340,6 +343,7 @@ fn check(scenario: &Scenario, record: &Record, outside: &Outside) {
     assert_eq!(outside.sent.len(), n_called("send"), "the far side saw each thing once");
     for pushed in calls.iter().filter(|call| call.name == "push") {
         match pushed.status {
+            ToolCallStatus::Skipped if scenario.people == People::Away => assert_eq!(outside.pushed, 0),
             ToolCallStatus::Completed => assert_eq!(outside.pushed, 1),
             _ if scenario.cancelled => assert!(outside.pushed <= 1),
             ToolCallStatus::Unknown => assert!(outside.pushed <= 1, "what may not be repeated was repeated"),
@@ -348,8 +352,8 @@ fn check(scenario: &Scenario, record: &Record, outside: &Outside) {
     }
     let n_said = events.iter().filter(|event| matches!(event.body, EventBody::MessageAdded { .. })).count();
     let n_resolved = events.iter().filter(|event| matches!(event.body, EventBody::InputResolved(_))).count();
-    assert_eq!(n_said, usize::from(scenario.approved && !scenario.is_workflow));
-    assert_eq!(n_resolved, usize::from(scenario.approved));
+    assert_eq!(n_said, usize::from(scenario.people == People::Present && !scenario.is_workflow));
+    assert_eq!(n_resolved, usize::from(scenario.people != People::Unasked));
     if scenario.is_workflow {
         ran_once(record);
     }
@@ -392,7 +396,7 @@ fn fenced(events: &[Event]) {
 async fn check_nothing_is_left(run: &Run) {
     let told = run.world.events.events();
     let waits = |event: &serde_json::Value| event["detail-type"] == "Nightshift Job Input Required";
-    assert_eq!(told.iter().any(waits), run.scenario.approved, "{told:?}");
+    assert_eq!(told.iter().any(waits), run.scenario.people != People::Unasked, "{told:?}");
     let told: Vec<_> = told.into_iter().filter(|event| !waits(event)).collect();
     assert!(!told.is_empty(), "the job's end was not told");
     assert!(told.iter().all(|event| event["detail"] == told[0]["detail"]), "{told:?}");
@@ -466,12 +470,14 @@ async fn nothing_changes(run: &mut Run, job: &JobId, before: &Record) {
 macro_rules! at_every_request {
     (|$scenario:ident, $n:ident| $run:expr) => {
         for $scenario in SCENARIOS {
-            let mut $n = 1;
+            let stride = if std::env::var_os(EVERY_POINT).is_some() { 1 } else { $scenario.stride };
+            let (mut $n, mut n_tried) = (1, 0);
             while $run.await {
-                $n += if std::env::var_os(EVERY_POINT).is_some() { 1 } else { $scenario.stride };
+                $n += stride;
+                n_tried += 1;
             }
             assert!($n > $scenario.n_requests, "only {} requests: {}", $n, $scenario.text);
-            println!("{:?}: {} points tried, all survived", $scenario.text, ($n - 1).div_ceil($scenario.stride));
+            println!("{}, every {stride}: {n_tried} points tried and hit, all survived", $scenario.name);
         }
     };
 }
@@ -484,7 +490,8 @@ async fn without_a_fault_everything_is_done_once() {
         let outside = run.outside.lock().unwrap();
         check(&scenario, &record, &outside);
         let n_called = |name: &str| scenario.calls.iter().filter(|call| **call == name).count();
-        assert_eq!((outside.looked as usize, outside.pushed as usize), (n_called("look"), n_called("push")));
+        let n_pushed = if scenario.people == People::Away { 0 } else { n_called("push") };
+        assert_eq!((outside.looked as usize, outside.pushed as usize), (n_called("look"), n_pushed));
         assert_eq!(record.head.metrics.recoveries, 0);
     }
 }

@@ -5,6 +5,7 @@ mod acting;
 mod counterexamples;
 mod crash_points;
 mod events;
+mod large_things;
 mod many_events;
 mod people;
 mod reading;

@@ -112,4 +112,6 @@ missed! {
     a_restart_must_keep_recorded_text: RestartVoidsEverything from 0;
     an_append_must_look_at_its_lease: AppendWithoutLease from 22;
     the_tail_must_be_read_before_the_claim: TailAfterClaim from 10;
+    the_head_must_count_the_lanes_at_work: HeadUncounted from 3;
+    an_answer_must_be_counted: PendingStays from 7;
 }

@@ -6,10 +6,12 @@
 //! finishes those as well:
 //!
 //! 1. raise [`FORM`] (and `FORMAT` in `store`, or the version of messages in `queue`);
-//! 2. `NIGHTSHIFT_WRITE_FIXTURES=1 cargo test -p tests --test it write_the_fixtures`;
+//! 2. `NIGHTSHIFT_WRITE_FIXTURES=1 cargo test -p tests --test it write_the_fixtures`, which also writes those of jobs that
+//!    wait for people (`people/`);
 //! 3. commit the new directory with an entry in the changelog under **Stored form**.
 
 mod form;
+mod people;
 mod scenario;
 
 use domain::{

@@ -62,7 +62,16 @@ impl System {
 
     /// A system on a data directory.
     pub async fn at(data: &Path, model: DemoModel) -> Self {
-        Self::on(model, |options| options.data = Some(data.to_owned())).await
+        Self::at_with(data, model, |_| {}).await
+    }
+
+    /// A system on a data directory, with other options.
+    pub async fn at_with(data: &Path, model: DemoModel, change: impl FnOnce(&mut Options)) -> Self {
+        let change = |options: &mut Options| {
+            options.data = Some(data.to_owned());
+            change(options);
+        };
+        Self::on(model, change).await
     }
 
     async fn on(model: DemoModel, change: impl FnOnce(&mut Options)) -> Self {

@@ -4,16 +4,21 @@
 //! What is real: engine, store, queue, model client, worker and sweeper functions, the AWS SDK with its retries, the table.
 //! What the seed decides is what lies between them ([`wire`], [`lines`], [`model`]): which request is held, lost, doubled,
 //! answered from the past, and when; who dies, and who is stopped beyond its lease and comes back ([`life`]). Time is
-//! tokio's paused clock, which jumps to the next thing to happen; the domain's clock is read off it.
+//! tokio's paused clock, which jumps to the next thing to happen; the domain's clock is read off it. The job is a chat or a
+//! workflow ([`flow`]); people answer what it asks and talk to it ([`people`]); viewers read its log or follow the stream
+//! function ([`audience`]).
 //!
 //! The protocol's rules can be removed one at a time, at the seam ([`mutation`]), to see that their absence is found out.
 
+mod audience;
 mod cast;
 mod check;
+mod flow;
 mod life;
 mod lines;
 mod model;
 pub mod mutation;
+mod people;
 mod play;
 mod plot;
 mod random;
@@ -31,6 +36,7 @@ use aws_smithy_runtime_api::client::{
     http::{HttpClient as _, HttpConnectorSettings},
     runtime_components::RuntimeComponentsBuilder,
 };
+use domain::{id::InputRequestId, input_request::InputAnswer};
 use local::emulator::{EmbeddedDynamoDb, fault::Faults};
 use model_client::Url;
 use serde_json::Value;
@@ -113,8 +119,13 @@ struct State {
     processes: BTreeMap<String, Being>,
     n_processes: u64,
     effects: Vec<Effect>,
-    /// What the model has said, by turn.
-    said: BTreeMap<u32, Vec<String>>,
+    /// What each model has said, by turn.
+    said: BTreeMap<(String, u32), Vec<String>>,
+    /// Answers of people that were accepted, and questions that they were told have expired.
+    accepted: Vec<(InputRequestId, InputAnswer)>,
+    told_expired: Vec<InputRequestId>,
+    /// Messages that were accepted.
+    posted: u32,
     /// Heads as they were, in order.
     heads: Vec<Value>,
     /// Entries of the due index as they were found.
@@ -155,7 +166,10 @@ impl Sim {
         let components = RuntimeComponentsBuilder::for_tests().build().unwrap();
         let settings = HttpConnectorSettings::builder().build();
         let table = Table(dynamodb.http_client().http_connector(&settings, &components));
-        let plot = Plot::draw(&mut random);
+        let mut plot = Plot::draw(&mut random);
+        if weather.people {
+            plot.involve(&mut Random::new(seed ^ 0x70_65_6F_70_6C_65));
+        }
         let state = State {
             random,
             trace: vec![],
@@ -167,6 +181,9 @@ impl Sim {
             n_processes: 0,
             effects: vec![],
             said: BTreeMap::new(),
+            accepted: vec![],
+            told_expired: vec![],
+            posted: 0,
             heads: vec![],
             due: BTreeMap::new(),
             is_over: false,

@@ -20,6 +20,7 @@ pub const NAMES: &[&str] = &[
     "wants_a_number",
     "on_the_phone",
     "answers_60_kb",
+    "answers_250_kb",
     "waits_at_the_gate",
 ];
 
@@ -34,6 +35,7 @@ pub fn registry() -> ToolRegistry {
     registry.register(WantsANumber).unwrap();
     registry.register(OnThePhone).unwrap();
     registry.register(Answers60Kb).unwrap();
+    registry.register(Answers250Kb).unwrap();
     registry.register(WaitsAtTheGate).unwrap();
     registry
 }
@@ -98,6 +100,22 @@ tool!(OnThePhone, "on_the_phone", Nothing, LONG, RunsOn::Client, |_given, _conte
 });
 tool!(Answers60Kb, "answers_60_kb", Nothing, LONG, RunsOn::Server, |_given, _context| {
     Ok(ToolReply::text("é".repeat(30_000)))
+});
+
+/// What `answers_250_kb` answers: numbers, which packing makes little smaller.
+pub fn answer_of_250_kb() -> String {
+    let mut text = String::new();
+    for n in 0_u64.. {
+        if text.len() >= 250_000 {
+            break;
+        }
+        text.push_str(&n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_string());
+    }
+    text
+}
+
+tool!(Answers250Kb, "answers_250_kb", Nothing, LONG, RunsOn::Server, |_given, _context| {
+    Ok(ToolReply::text(answer_of_250_kb()))
 });
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]

@@ -47,7 +47,12 @@ impl Viewer {
         let answer = request.send().await?;
         let status = answer.status();
         let bytes = answer.bytes_stream().filter_map(|bytes| async move { bytes.ok().map(|bytes| bytes.to_vec()) });
-        Ok(Self { status, bytes: Box::pin(bytes), buffer: vec![], looked: 0, done: false, comments: vec![] })
+        Ok(Self::over(status, bytes))
+    }
+
+    /// Reads an answer that is there.
+    pub fn over(status: StatusCode, bytes: impl Stream<Item = Vec<u8>> + Send + 'static) -> Self {
+        Self { status, bytes: Box::pin(bytes), buffer: vec![], looked: 0, done: false, comments: vec![] }
     }
 
     /// The next event; `None` when the stream has ended.

@@ -1,6 +1,8 @@
 //! Embedded emulators, a clock that is moved by hand, and workers as processes that can be killed at any request: the
 //! functions' own code, driven one message at a time.
 
+mod seam;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -11,6 +13,7 @@ use std::{
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use aws_sdk_sqs::types::MessageSystemAttributeName;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use domain::{
     id::{JobId, WriterId},
@@ -30,6 +33,9 @@ use queue::{ContinuationQueue, bus::EventBus};
 use store::{Record, Store};
 use tokio::time::Instant;
 use tools::ToolRegistry;
+
+use self::seam::Seam;
+pub use self::seam::{Asked, Meddler};
 
 const STARTS: &str = "starts";
 const CONTINUATIONS: &str = "continuations";
@@ -126,11 +132,25 @@ impl World {
 
     /// A process with these tools.
     pub fn worker(&self, name: &str, tools: &ToolRegistry) -> Worker {
+        self.process(name, tools, |client| client)
+    }
+
+    /// A process whose requests to the table somebody meddles with.
+    pub fn meddled(&self, name: &str, tools: &ToolRegistry, meddler: Meddler) -> Worker {
+        self.process(name, tools, |inner| SharedHttpClient::new(Seam { inner, meddler: meddler.clone() }))
+    }
+
+    fn process(
+        &self,
+        name: &str,
+        tools: &ToolRegistry,
+        meddled: impl Fn(SharedHttpClient) -> SharedHttpClient,
+    ) -> Worker {
         let process = self.faults.process(name);
         let retries = RetryConfig::standard().with_initial_backoff(Duration::from_millis(1));
         let dynamodb = self.dynamodb.client_with(|config| {
             let http = FaultClient::wrap(self.dynamodb.http_client(), &process);
-            config.http_client(http).retry_config(retries.clone())
+            config.http_client(meddled(http)).retry_config(retries.clone())
         });
         let sqs = self.sqs.client_with(|config| {
             let http = FaultClient::wrap(self.sqs.http_client(), &process);
@@ -195,7 +215,8 @@ impl World {
                 () = worker.process.died() => return true,
                 response = worker::handle(&worker.engine, &event, until) => response,
             };
-            if response.batch_item_failures.is_empty() {
+            // Whoever died in its very last request deletes nothing: its message comes back.
+            if response.batch_item_failures.is_empty() && !worker.process.is_dead() {
                 client.delete_message().queue_url(url).receipt_handle(receipt).send().await.unwrap();
             }
             return true;

@@ -108,7 +108,7 @@ pub struct LeaseTimes {
 impl Default for LeaseTimes {
     fn default() -> Self {
         Self {
-            length: Duration::from_secs(10),
+            length: Duration::from_secs(9),
             renew_every: Duration::from_secs(3),
             look_every: Duration::from_secs(1),
             margin: Duration::from_secs(15),
@@ -359,14 +359,14 @@ mod tests {
         let lane = claimed(&fresh(), 1, "me", 0);
         assert_eq!((lane.epoch, lane.attempt, lane.tries, lane.recoveries), (1, 1, 1, 0));
         assert!(lane.is_held_by(&me(), 1));
-        assert_eq!(lane.due_at, Some(at(25)));
+        assert_eq!(lane.due_at, Some(at(24)));
     }
 
     #[test]
     fn a_leased_lane_lets_the_message_come_back_when_the_lease_may_end() {
         let lane = claimed(&fresh(), 1, "other", 0);
         let take = lane.take(1, true, &me(), at(4), &LeaseTimes::default());
-        assert_eq!(take, Take::Dispose(Disposition::ComeBack(Duration::from_secs(6))));
+        assert_eq!(take, Take::Dispose(Disposition::ComeBack(Duration::from_secs(5))));
     }
 
     #[test]

@@ -11,7 +11,11 @@ use tokio::time::Instant;
 use tools::ToolRegistry;
 use tracing::Instrument as _;
 
-use crate::{emit::Batching, turn::Turn, upkeep::Upkeep};
+use crate::{
+    emit::Batching,
+    turn::Turn,
+    upkeep::{HIDDEN_LONGER, Upkeep},
+};
 
 /// How an engine behaves.
 #[derive(Debug, Clone, Default)]
@@ -83,7 +87,7 @@ impl Engine {
         let Upkeep { store, clock, .. } = &self.upkeep;
         let Delivery { continuation, again, ticket } = delivery;
         if let Some(ticket) = ticket {
-            self.upkeep.hide(ticket, store.times().length).await;
+            self.upkeep.hide(ticket, store.times().length + HIDDEN_LONGER).await;
         }
         if store.switches().await?.turns_paused {
             // The turn stays recorded as owed: the sweeper asks for it when the pause is over.

@@ -61,14 +61,18 @@ impl Keeper<'_> {
             ticks.tick().await;
             let asked = Instant::now();
             match self.upkeep.store.renew(self.job, self.fence, self.upkeep.clock.now()).await {
-                Ok(true) => drop(self.expires.send_replace(asked + times.length)),
+                Ok(true) => {
+                    self.expires.send_replace(asked + times.length);
+                    if let Some(ticket) = self.ticket {
+                        // Asked for after the lease, so it comes back after it, and not a second later: whoever dies now is
+                        // replaced within ten.
+                        self.upkeep.hide(ticket, times.length).await;
+                    }
+                }
                 Ok(false) => return Stop::LeaseLost,
                 Err(error) => {
                     tracing::warn!(job.id = %self.job, error = &error as &dyn std::error::Error, "lease not renewed");
                 }
-            }
-            if let Some(ticket) = self.ticket {
-                self.upkeep.hide(ticket, times.length).await;
             }
         }
     }

@@ -23,6 +23,10 @@ use crate::{
 /// What a person is shown of an input or an output.
 const CONTEXT_BYTES: usize = 32 * 1024;
 
+/// Questions of one pause: each is an item of its transaction, and that has a hundred. Further ones are asked when these
+/// have their answers.
+const MOST_ASKED: usize = 90;
+
 /// How a question stands.
 pub(crate) enum Question {
     /// It was answered, or has expired.
@@ -116,16 +120,10 @@ fn shown(text: Option<String>) -> Option<String> {
 
 impl Turn<'_> {
     /// How the turn's question stands; one that has expired is answered by its default here and now.
-    pub(crate) async fn question(
-        &self,
-        held: &Held,
-        emitter: &Emitter,
-        known: &[InputRequest],
-        draft: Draft,
-    ) -> Result<Question, Broken> {
+    pub(crate) async fn question(&self, held: &Held, known: &[InputRequest], draft: Draft) -> Result<Question, Broken> {
         let now = self.engine.upkeep.clock.now();
         let id = InputRequestId::of(&held.fence.lane, held.lane().turn, &draft.about);
-        let Some((nth, request)) = known.iter().enumerate().find(|(_, request)| request.id == id) else {
+        let Some(request) = known.iter().find(|request| request.id == id) else {
             return Ok(Question::Open { request: Box::new(self.put(held, id, draft)), new: true });
         };
         if let Some(answer) = &request.answer {
@@ -136,13 +134,11 @@ impl Turn<'_> {
         }
         let answer = request.expired(now);
         let expired = InputRequest { answer: Some(answer.clone()), ..request.clone() };
-        match self.engine.upkeep.store.expire(held, &expired, nth).await? {
-            Fenced::LeaseLost => Ok(Question::Lost),
-            Fenced::Done(()) => {
-                emitter.event(EventBody::InputResolved(Box::new(expired))).await;
-                Ok(Question::Answered(answer))
-            }
-        }
+        let by = self.engine.upkeep.clock.fresh_name();
+        Ok(match self.engine.upkeep.store.expire(held, &expired, &by, now).await? {
+            Fenced::LeaseLost => Question::Lost,
+            Fenced::Done(()) => Question::Answered(answer),
+        })
     }
 
     fn put(&self, held: &Held, id: InputRequestId, draft: Draft) -> InputRequest {
@@ -171,8 +167,11 @@ impl Turn<'_> {
         &self,
         held: &mut Held,
         emitter: &Emitter,
-        open: Vec<(InputRequest, bool)>,
+        mut open: Vec<(InputRequest, bool)>,
     ) -> Result<Outcome, Broken> {
+        // Those that are asked already count whatever happens: each answer to them is counted off.
+        open.sort_by_key(|(_, new)| *new);
+        open.truncate(MOST_ASKED);
         let now = self.engine.upkeep.clock.now();
         let new: Vec<InputRequest> = open.iter().filter(|(_, new)| *new).map(|(request, _)| request.clone()).collect();
         for request in &new {
@@ -210,7 +209,7 @@ impl Turn<'_> {
             return Ok(Some(stop));
         }
         let draft = Draft::budget(nth, why, spec.limits.input());
-        Ok(Some(match self.question(held, emitter, &record.inputs, draft).await? {
+        Ok(Some(match self.question(held, &record.inputs, draft).await? {
             Question::Answered(answer) if is_raise(&answer) => return Ok(None),
             Question::Answered(_) => stop,
             Question::Open { request, new } => self.wait_for(held, emitter, vec![(*request, new)]).await?,

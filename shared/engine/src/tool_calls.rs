@@ -238,7 +238,7 @@ impl Call<'_> {
     }
 
     async fn answered(&self, draft: Draft, then: impl FnOnce(InputAnswer) -> Gate) -> Result<Gate, Broken> {
-        let asked = self.turn.question(self.held, self.emitter, &self.calling.record.inputs, draft).await?;
+        let asked = self.turn.question(self.held, &self.calling.record.inputs, draft).await?;
         Ok(match asked {
             Question::Answered(answer) => then(answer),
             Question::Open { request, new } => Gate::Waits(request, new),

@@ -21,8 +21,9 @@ use crate::{Handled, clock::Clock};
 
 /// How many due entries of each shard one pass takes.
 const PAGE: u32 = 50;
-/// How much longer than a lease a message is hidden, so that it does not come back a moment too early.
-const HIDDEN_LONGER: Duration = Duration::from_secs(1);
+/// How much longer than somebody else's lease, or one that is still to be claimed, a message is hidden: so that it does not
+/// come back a moment too early.
+pub(crate) const HIDDEN_LONGER: Duration = Duration::from_secs(1);
 
 /// The table, the queues and the time.
 #[derive(Debug, Clone)]
@@ -75,7 +76,8 @@ impl Upkeep {
             Disposition::Keep => return Ok(Handled::Back),
             Disposition::ComeBack(left) => {
                 if let Some(ticket) = ticket {
-                    self.hide(ticket, left + Duration::from_secs_f64(self.clock.jitter())).await;
+                    let jitter = Duration::from_secs_f64(self.clock.jitter());
+                    self.hide(ticket, left + jitter + HIDDEN_LONGER).await;
                 }
                 return Ok(Handled::Back);
             }
@@ -164,7 +166,7 @@ impl Upkeep {
 
     /// Hides a message for so long, if the queue can be reached.
     pub async fn hide(&self, ticket: &Ticket, span: Duration) {
-        if let Err(error) = self.queue.hide(ticket, span + HIDDEN_LONGER).await {
+        if let Err(error) = self.queue.hide(ticket, span).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "message not hidden");
         }
     }

@@ -92,7 +92,7 @@ impl Turn<'_> {
                 Stage::Ask(draft) => {
                     let to = draft.kind.answers();
                     let draft = Draft::of_node(*draft, spec.limits.input());
-                    match self.question(held, emitter, &node.record.inputs, draft).await? {
+                    match self.question(held, &node.record.inputs, draft).await? {
                         Question::Answered(answer) => so_far.take(to, &answer),
                         Question::Open { request, new } => {
                             emitter.event(EventBody::NodeWaiting(Box::new(news_of(&node.lane)))).await;

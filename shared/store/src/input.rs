@@ -1,8 +1,9 @@
 //! Pausing for an answer, and going on with it (PROTOCOL: commits and posts; the rules of a pause are in
 //! ARCHITECTURE.md, "Waiting for people").
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     continuation::Continuation,
     event::{Event, EventBody, JobState, Signature},
@@ -17,7 +18,7 @@ use crate::{
     Fenced, Held, Store,
     claim::fenced,
     error::{Error, Verdict},
-    item::{event_item, head_item, input_from_item, input_item, lane_item, n, s, state_word},
+    item::{at, event_item, head_item, input_from_item, input_item, lane_item, n, s, state_word},
     items_ttl,
     key::{Key, Sort},
     write::Write,
@@ -25,6 +26,11 @@ use crate::{
 
 /// How often a write is tried anew because the job changed meanwhile.
 const TRIES: u32 = 8;
+
+/// How often an expiry is: all of a turn's questions may expire at once, and each is an event.
+const EXPIRE_TRIES: u32 = 64;
+/// How long an answer waits for its lane, which is between two pauses; longer with each try.
+const BETWEEN_PAUSES: Duration = Duration::from_millis(50);
 
 /// What became of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,18 +99,34 @@ impl Store {
         Err(Error::Contended)
     }
 
-    /// Records under the turn's lease that a question expired, the turn's `nth` that did.
+    /// Records under the turn's lease that a question expired, and says so in the log. `by` signs the event: a fresh name.
     ///
     /// # Errors
-    /// When the table cannot be written.
-    pub async fn expire(&self, held: &Held, request: &InputRequest, nth: usize) -> Result<Fenced<()>, Error> {
-        let lane = fenced(Write::check(Key::of(held.id(), &Sort::Lane(&held.fence.lane))), &held.fence);
-        let record = Write::put(input_item(held.id(), request, held.ttl())?);
-        let token = format!("{}-x{nth}", held.fence.owner);
-        Ok(match self.transact(&token, vec![lane, record]).await? {
-            Ok(()) => Fenced::Done(()),
-            Err(_) => Fenced::LeaseLost,
-        })
+    /// When the table cannot be read or written.
+    pub async fn expire(
+        &self,
+        held: &Held,
+        request: &InputRequest,
+        by: &WriterId,
+        now: Timestamp,
+    ) -> Result<Fenced<()>, Error> {
+        for tried in 0..EXPIRE_TRIES {
+            let Some((tail, _)) = self.tail(held.id()).await? else { return Ok(Fenced::LeaseLost) };
+            let lane = fenced(Write::check(Key::of(held.id(), &Sort::Lane(&held.fence.lane))), &held.fence);
+            let writes = vec![
+                lane,
+                unanswered(Write::put(input_item(held.id(), request, held.ttl())?)),
+                resolved(held.id(), request, tail.number + 1, by, held.ttl(), now)?,
+            ];
+            let Err(verdicts) = self.transact(&format!("{by}-x{tried}"), writes).await? else {
+                return Ok(Fenced::Done(()));
+            };
+            if let [Verdict::Refused(_), ..] | [_, Verdict::Refused(_), ..] = verdicts.as_slice() {
+                return Ok(Fenced::LeaseLost);
+            }
+            // Somebody wrote to the log.
+        }
+        Err(Error::Contended)
     }
 
     /// A question of a job.
@@ -144,6 +166,11 @@ impl Store {
             let after = match after(&before, &Command::Answer { lane: lane.name.clone() }, now, &self.times) {
                 Ok(after) => after,
                 Err(Rejected::Finished(status)) => return Ok(AnswerOutcome::Finished(status)),
+                // Another of its questions has expired, or its time was not theirs: this one is asked again in a moment.
+                Err(_) if lane.open && lane.turn == request.turn && request.expires_at > now => {
+                    tokio::time::sleep(BETWEEN_PAUSES * (tried + 1)).await;
+                    continue;
+                }
                 Err(_) => return Ok(AnswerOutcome::Expired),
             };
             request.answer = Some(answer.clone());
@@ -180,29 +207,20 @@ impl Store {
     ) -> Result<Vec<Write>, Error> {
         let (job, ttl) = (&before.head.id, items_ttl(&before.head));
         let answered = after.lanes.get(&lane.name).unwrap_or(lane);
-        let lane = Write::change(
-            Key::of(job, &Sort::Lane(&lane.name)),
-            &lane_item(job, lane, ttl)?,
-            &lane_item(job, answered, ttl)?,
-        )
+        let key = Key::of(job, &Sort::Lane(&lane.name));
+        let lane = match &answered.waits {
+            Some(waits) => Write::update(key, "SET #waits.#pending = :left", [(":left", n(waits.pending))]),
+            None => Write::change(key, &lane_item(job, lane, ttl)?, &lane_item(job, answered, ttl)?),
+        }
         .when(
             "#epoch = :epoch AND #waits.#pending = :pending",
             [(":epoch", n(lane.epoch)), (":pending", n(lane.waits.as_ref().map_or(0, |waits| waits.pending)))],
         );
-        let record = Write::put(input_item(job, request, ttl)?)
-            .when("#answered = :no", [(":no", aws_sdk_dynamodb::types::AttributeValue::Bool(false))]);
-        let resolved = Event {
-            number: tail + 1,
-            at: now,
-            origin: None,
-            body: EventBody::InputResolved(Box::new(request.clone())),
-        };
-        let signed = Signature { writer: by.clone(), count: 1 };
         let mut writes = vec![
-            record,
+            unanswered(Write::put(input_item(job, request, ttl)?)),
             lane,
             self.head_change(&before.head, &after.head)?,
-            Write::put_new(event_item(job, &resolved, &signed, ttl)?),
+            resolved(job, request, tail + 1, by, ttl, now)?,
         ];
         if before.head.status() != after.head.status() {
             writes.push(self.rejoin(&after.head.user, job, now));
@@ -216,11 +234,14 @@ impl Store {
     /// # Errors
     /// When the table cannot be written.
     pub async fn announced(&self, head: &Head, lane: &Lane) -> Result<(), Error> {
-        let Some(announced) = lane.announced() else { return Ok(()) };
-        let ttl = items_ttl(head);
-        let key = Key::of(&head.id, &Sort::Lane(&lane.name));
-        let note = Write::change(key, &lane_item(&head.id, lane, ttl)?, &lane_item(&head.id, &announced, ttl)?)
-            .when("#epoch = :epoch AND attribute_exists(#waits)", [(":epoch", n(lane.epoch))]);
+        let Some(waits) = lane.waits.as_ref().filter(|waits| !waits.announced) else { return Ok(()) };
+        // Nothing but this: an answer may have come since the lane was read (counterexample 20).
+        let note = Write::update(
+            Key::of(&head.id, &Sort::Lane(&lane.name)),
+            "SET #waits.#announced = :yes, #due_at = :until, #sweeps = :none",
+            [(":yes", AttributeValue::Bool(true)), (":until", at(waits.until)), (":none", n(0))],
+        )
+        .when("#epoch = :epoch AND attribute_exists(#waits)", [(":epoch", n(lane.epoch))]);
         self.write(note).await.map(drop)
     }
 
@@ -247,4 +268,24 @@ impl Store {
         let signed = Signature { writer: by.clone(), count: 0 };
         Ok(Write::put_new(event_item(&head.id, &event, &signed, items_ttl(head))?))
     }
+}
+
+/// Answers a question that has no answer.
+fn unanswered(answer: Write) -> Write {
+    answer.when("#answered = :no", [(":no", AttributeValue::Bool(false))])
+}
+
+/// Says in the log how a question was answered.
+fn resolved(
+    job: &JobId,
+    request: &InputRequest,
+    number: u64,
+    by: &WriterId,
+    ttl: Timestamp,
+    now: Timestamp,
+) -> Result<Write, Error> {
+    let body = EventBody::InputResolved(Box::new(request.clone()));
+    let event = Event { number, at: now, origin: None, body };
+    let signed = Signature { writer: by.clone(), count: 1 };
+    Ok(Write::put_new(event_item(job, &event, &signed, ttl)?))
 }

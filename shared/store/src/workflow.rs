@@ -209,7 +209,13 @@ impl Store {
         changes
             .filter_map(|lane| match before.lanes.get(&lane.name) {
                 None => Some(lane_item(held.id(), lane, ttl).map(Write::put_new)),
-                Some(was) if was.open && !lane.open => Some(Ok(closing(held.id(), &lane.name))),
+                // As the head's count takes it to be: at work, or waiting (counterexample 22).
+                Some(was) if was.open && !lane.open => {
+                    let waits = if was.waits.is_some() { "attribute_exists" } else { "attribute_not_exists" };
+                    let as_read = format!("#open = :open AND {waits}(#waits)");
+                    let open = aws_sdk_dynamodb::types::AttributeValue::Bool(true);
+                    Some(Ok(closing(held.id(), &lane.name).when(&as_read, [(":open", open)])))
+                }
                 Some(_) => None,
             })
             .collect()

@@ -5,14 +5,27 @@ use local::demo_model::{Call, Fault as ModelFault, Script, Turn};
 
 use super::workflow::WORKFLOW;
 
+/// Who answers what a job asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum People {
+    /// Nothing is asked.
+    Unasked,
+    /// Somebody approves; and says something, where it is a chat.
+    Present,
+    /// Nobody: the question expires.
+    Away,
+}
+
 /// A job, and what must come of it whatever goes wrong.
 #[derive(Clone, Copy)]
 pub(super) struct Scenario {
+    /// What it is called in the summary.
+    pub(super) name: &'static str,
     pub(super) script: fn() -> Script,
     /// Whether its owner cancels it after the first turn.
     pub(super) cancelled: bool,
-    /// Whether a person has to approve something; says something, too, where it is a chat.
-    pub(super) approved: bool,
+    /// What people have to do with it.
+    pub(super) people: People,
     /// Whether it is the workflow.
     pub(super) is_workflow: bool,
     /// Every how many requests something goes wrong; [`EVERY_POINT`] makes it each of them.
@@ -28,9 +41,10 @@ pub(super) struct Scenario {
 }
 
 pub(super) const TEXT_ONLY: Scenario = Scenario {
+    name: "text",
     script: || Script::new().turn(Turn::pieces(["Nothing ", "to ", "look up."])),
     cancelled: false,
-    approved: false,
+    people: People::Unasked,
     is_workflow: false,
     stride: 1,
     status: Status::Completed,
@@ -40,6 +54,7 @@ pub(super) const TEXT_ONLY: Scenario = Scenario {
 };
 
 pub(super) const TOOLS: Scenario = Scenario {
+    name: "tools side by side",
     script: || {
         let all = ["look", "send", "push"].map(|tool| Call::new(tool, "{}"));
         Script::new()
@@ -48,7 +63,7 @@ pub(super) const TOOLS: Scenario = Scenario {
             .turn(Turn::pieces(["The answer ", "is ", "Zoë."]))
     },
     cancelled: false,
-    approved: false,
+    people: People::Unasked,
     is_workflow: false,
     stride: 1,
     status: Status::Completed,
@@ -58,13 +73,14 @@ pub(super) const TOOLS: Scenario = Scenario {
 };
 
 pub(super) const UPSTREAM_FAILS: Scenario = Scenario {
+    name: "upstream error",
     script: || {
         let broken = ModelFault::Status(500, "broken");
         let first = Turn::text("First.").then_calls([Call::new("push", "{}")]).fault(broken);
         Script::new().turn(first).turn(Turn::pieces(["Then ", "the ", "end."]).fault(ModelFault::CutAfter(2)))
     },
     cancelled: false,
-    approved: false,
+    people: People::Unasked,
     is_workflow: false,
     stride: 1,
     status: Status::Completed,
@@ -74,12 +90,13 @@ pub(super) const UPSTREAM_FAILS: Scenario = Scenario {
 };
 
 pub(super) const CANCELLED: Scenario = Scenario {
+    name: "cancel",
     script: || {
         let first = Turn::text("First.").then_calls([Call::new("push", "{}")]);
         Script::new().turn(first).turn(Turn::text("never"))
     },
     cancelled: true,
-    approved: false,
+    people: People::Unasked,
     is_workflow: false,
     stride: 1,
     status: Status::Cancelled,
@@ -89,12 +106,13 @@ pub(super) const CANCELLED: Scenario = Scenario {
 };
 
 pub(super) const PEOPLE: Scenario = Scenario {
+    name: "people",
     script: || {
         let all = ["look", "push"].map(|tool| Call::new(tool, "{}"));
         Script::new().turn(Turn::text("May I?").then_calls(all)).turn(Turn::pieces(["Thank ", "you."]))
     },
     cancelled: false,
-    approved: true,
+    people: People::Present,
     is_workflow: false,
     stride: 3,
     status: Status::Completed,
@@ -103,7 +121,11 @@ pub(super) const PEOPLE: Scenario = Scenario {
     n_requests: 35,
 };
 
-pub(super) const SCENARIOS: [Scenario; 6] = [WORKFLOW, PEOPLE, TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED];
+/// The same, and nobody is there.
+pub(super) const NOBODY: Scenario =
+    Scenario { name: "nobody answers", people: People::Away, stride: 5, n_requests: 30, ..PEOPLE };
+
+pub(super) const SCENARIOS: [Scenario; 7] = [WORKFLOW, PEOPLE, NOBODY, TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED];
 
 /// Set, every scenario goes wrong at each of its requests, the long one included.
 pub(super) const EVERY_POINT: &str = "NIGHTSHIFT_EVERY_POINT";

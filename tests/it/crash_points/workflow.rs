@@ -7,13 +7,14 @@ use domain::{
 use local::demo_model::{Call, Script, Turn};
 use tests::world::World;
 
-use super::scenarios::Scenario;
+use super::scenarios::{People, Scenario};
 
 /// A router, a parallel node, a loop, a subflow, and an agent that a person approves and that calls a tool.
 pub(super) const WORKFLOW: Scenario = Scenario {
+    name: "workflow",
     script: Script::new,
     cancelled: false,
-    approved: true,
+    people: People::Present,
     is_workflow: true,
     stride: 23,
     status: Status::Completed,
@@ -23,7 +24,7 @@ pub(super) const WORKFLOW: Scenario = Scenario {
 };
 
 /// The answers of the workflow's models.
-pub(super) fn script_models(world: &World) {
+pub(crate) fn script_models(world: &World) {
     let say = |model: &str, texts: &[&str]| {
         let script = texts.iter().fold(Script::new(), |script, text| script.turn(Turn::text(*text)));
         world.model.script_model(model, script);
@@ -40,7 +41,7 @@ pub(super) fn script_models(world: &World) {
     world.model.script_model("test/last", Script::new().turn(push).turn(Turn::text("Published.")));
 }
 
-pub(super) fn whole_workflow() -> WorkflowSpec {
+pub(crate) fn whole_workflow() -> WorkflowSpec {
     let node = |id: &str, kind: &str, data: serde_json::Value| {
         let mut data = data;
         data["label"] = id.into();

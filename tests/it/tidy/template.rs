@@ -191,6 +191,11 @@ fn times_fit_into_each_other() {
     let functions = functions();
     let times = LeaseTimes::default();
     assert!(times.length >= 3 * times.renew_every, "a lease outlasts two renewals that fail");
+    assert!(times.length < Duration::from_secs(10), "a job goes on within ten seconds of its worker's death");
+    assert!(
+        startup::aws::OPERATION < times.length,
+        "whoever asks still holds the lease when told that nothing came of it"
+    );
     let stream = Duration::from_secs(number(&functions["stream"]["Timeout"]));
     assert!(stream >= stream::Settings::default().longest + Duration::from_secs(30));
     assert_eq!(functions["sweeper"]["Events"]["EveryMinute"]["Properties"]["Schedule"], "rate(1 minute)");

@@ -16,6 +16,8 @@ use tokio::{
 
 use super::{Sim, random::Random};
 
+/// The model of a chat.
+pub(super) const CHAT: &str = "scripted";
 /// Rounds of the scheduler after which bytes that nobody has read are not waited for any more.
 const PATIENCE: u32 = 20_000;
 /// Rounds in which what has arrived gets from the connection to its reader: tasks of this thread only.
@@ -75,7 +77,8 @@ async fn answer(sim: Sim, mut stream: TcpStream) -> Option<()> {
     let course = sim.asked(&process)?;
     let messages = body["messages"].as_array()?;
     let turn = 1 + u32::try_from(messages.iter().filter(|m| m["role"] == "assistant").count()).ok()?;
-    sim.note(&format!("{process} asks the model for turn {turn}: {course:?}"));
+    let name = body["model"].as_str()?.to_owned();
+    sim.note(&format!("{process} asks {name} for turn {turn}: {course:?}"));
     let line = Line { sim: &sim, process: &process };
     sleep(course.first).await;
     if let Some(Mishap::Status(status)) = course.mishap {
@@ -87,7 +90,7 @@ async fn answer(sim: Sim, mut stream: TcpStream) -> Option<()> {
         return line.say(&mut stream, &(head + error)).await;
     }
     let mut text = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n".to_owned();
-    let frames = sim.says(turn).frames(turn);
+    let frames = sim.says(&name, turn).frames(turn);
     for (n, frame) in frames.iter().enumerate() {
         match course.mishap {
             Some(Mishap::Cut(at)) if at == n => {

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use domain::{
+    approval::ApprovalRule,
     continuation::Continuation,
     event::Event,
     id::{JobId, LaneName},
     job::{Asker, Ending, JobSpec, ModelSettings, ToolRef},
     limits::JobLimits,
     message::Message as Words,
+    tool_call::ToolSpec,
 };
 use local::emulator::EmbeddedSqs;
 use model_client::Url;
@@ -23,17 +25,16 @@ use tokio::{
 use tools::ToolRegistry;
 
 use super::{
-    Sim, State, WEATHER_LASTS, check,
+    Sim, State, WEATHER_LASTS, audience, check, flow,
     life::Life,
     lines::{Message, handle_of},
-    model, plot,
-    wire::Call,
+    model, people, plot,
 };
 
 /// How the one job's id begins.
 const JOB: &str = "01JDA7Q3W5T8Z2K4M6N8P0R1";
 /// When a job that is still not at rest never will be.
-const NEVER: Duration = Duration::from_secs(3600);
+pub(super) const NEVER: Duration = Duration::from_secs(3600);
 /// How many workers there are at a time.
 const WORKERS: usize = 3;
 /// How often the sweeper comes.
@@ -56,13 +57,23 @@ impl Sim {
         let mut cancel_at = self.happens_at(weather.cancelled);
         let mut post_at = self.happens_at(weather.posts);
         let mut viewers = tokio::task::JoinSet::new();
+        let streams = weather.streams.then(|| audience::streams(self));
         for _ in 0..self.draw(|random| 1 + random.below(2)) {
-            viewers.spawn(view(self.clone(), job.clone()));
+            match &streams {
+                Some(streams) => viewers.spawn(audience::follow(self.clone(), job.clone(), streams.clone())),
+                None => viewers.spawn(view(self.clone(), job.clone())),
+            };
+        }
+        if weather.people {
+            for _ in 0..self.draw(|random| 1 + random.below(2)) {
+                viewers.spawn(people::look(self.clone(), job.clone(), self.store(None)));
+            }
         }
         let tools = plot::registry(self);
         let mut at_work = tokio::task::JoinSet::new();
         let mut sweep_at = SWEEP_EVERY;
         let is_cancelled = cancel_at.is_some();
+        let mut n_posts = 0;
         loop {
             while let Some(ended) = at_work.try_join_next() {
                 if let Err(error) = ended {
@@ -94,7 +105,8 @@ impl Sim {
             }
             if post_at.is_some_and(|at| now >= at) {
                 post_at = if self.draw(|random| random.chance(500)) { self.happens_at(1000) } else { None };
-                self.post(&job);
+                n_posts += 1;
+                at_work.spawn(people::post(self.clone(), job.clone(), n_posts));
             }
             let is_quiet = {
                 let state = self.state();
@@ -135,7 +147,7 @@ impl Sim {
             let upkeep = self.upkeep(&process);
             let started = async {
                 // A request that is repeated has a fresh id, and the same key.
-                let new = new_job(&format!("{JOB}{}{}", n / 10 % 10, n % 10), Some("k"));
+                let new = self.new_job(&format!("{JOB}{}{}", n / 10 % 10, n % 10), Some("k"));
                 let created = upkeep.store.create(new, upkeep.clock.now()).await.ok()?;
                 if let CreateOutcome::Created(head) = &created {
                     let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
@@ -157,21 +169,6 @@ impl Sim {
             }
         }
         unreachable!("it is tried for ever")
-    }
-
-    /// A message for the running job is accepted: what the jobs function writes, as the protocol has it.
-    pub(super) fn post(&self, job: &JobId) {
-        let body = json!({
-            "TableName": "nightshift",
-            "Key": {"pk": {"S": job.as_str()}, "sk": {"S": "head"}},
-            "UpdateExpression": "SET inbox = inbox + :one",
-            "ConditionExpression": "#state = :running",
-            "ExpressionAttributeNames": {"#state": "state"},
-            "ExpressionAttributeValues": {":one": {"N": "1"}, ":running": {"S": "running"}},
-        });
-        let target = "DynamoDB_20120810.UpdateItem".to_owned();
-        let answer = self.table().ask(&Call { process: "poster".to_owned(), target, body });
-        self.note(&format!("a message is posted: {}", answer.status));
     }
 }
 
@@ -285,39 +282,51 @@ async fn view(sim: Sim, job: JobId) {
 }
 
 impl Sim {
+    pub(super) fn new_job(&self, id: &str, key: Option<&str>) -> NewJob {
+        let mut tools: Vec<ToolRef> = plot::TOOLS.map(|name| ToolRef::Registered { name: name.to_owned() }).into();
+        let mut limits = JobLimits {
+            deadline_seconds: 7 * 24 * 3600,
+            queue_seconds: 7 * 24 * 3600,
+            turn_seconds: 24 * 3600,
+            ..JobLimits::default()
+        };
+        let people = self.0.plot.people();
+        if let Some(people) = people {
+            limits.input_seconds = people.wait;
+            let parameters = json!({"type": "object"});
+            let spec = ToolSpec { name: plot::CALLERS.to_owned(), description: "Fetches.".to_owned(), parameters };
+            tools.push(ToolRef::Client { spec, waits: true });
+        }
+        let approved = people.filter(|_| !self.0.weather.workflow).into_iter().flat_map(|people| &people.approved);
+        NewJob {
+            asker: Asker {
+                id: JobId::from_ulid(id.to_owned()).unwrap(),
+                user: "ann".parse().unwrap(),
+                thread: None,
+                message: None,
+                retention_seconds: 30 * 24 * 3600,
+                is_looking: true,
+                trace: None,
+            },
+            spec: JobSpec {
+                messages: vec![Words::user("Do everything")],
+                settings: ModelSettings { model: model::CHAT.to_owned(), ..Default::default() },
+                tools,
+                limits,
+                approval: approved.map(|tool| ((*tool).to_owned(), ApprovalRule::ALWAYS)).collect(),
+                workflow: self.0.weather.workflow.then(|| Box::new(flow::spec())),
+                ..JobSpec::default()
+            },
+            key: key.map(|key| IdempotencyKey { key: key.to_owned(), fingerprint: "f".to_owned() }),
+            run: None,
+            max_at_work: 1,
+        }
+    }
+
     /// Whether a viewer that comes with this cursor has seen everything.
     fn is_at_end(&self, job: &JobId, cursor: u64) -> bool {
         let item = self.table().item(job.as_str(), &format!("event#{cursor:010}"));
         let body = item.and_then(|item| serde_json::from_str::<Value>(item["d"]["S"].as_str()?).ok());
         body.is_some_and(|body| crate::is_terminal(&body["type"]))
-    }
-}
-
-pub(super) fn new_job(id: &str, key: Option<&str>) -> NewJob {
-    NewJob {
-        asker: Asker {
-            id: JobId::from_ulid(id.to_owned()).unwrap(),
-            user: "ann".parse().unwrap(),
-            thread: None,
-            message: None,
-            retention_seconds: 30 * 24 * 3600,
-            is_looking: true,
-            trace: None,
-        },
-        spec: JobSpec {
-            messages: vec![Words::user("Do everything")],
-            settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
-            tools: plot::TOOLS.map(|name| ToolRef::Registered { name: name.to_owned() }).into(),
-            limits: JobLimits {
-                deadline_seconds: 7 * 24 * 3600,
-                queue_seconds: 7 * 24 * 3600,
-                turn_seconds: 24 * 3600,
-                ..JobLimits::default()
-            },
-            ..JobSpec::default()
-        },
-        key: key.map(|key| IdempotencyKey { key: key.to_owned(), fingerprint: "f".to_owned() }),
-        run: None,
-        max_at_work: 1,
     }
 }

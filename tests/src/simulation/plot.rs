@@ -12,10 +12,26 @@ use super::{Sim, random::Random};
 /// The tools' names.
 pub(super) const TOOLS: [&str; 3] = ["look", "send", "push"];
 
-/// What the model says, turn by turn.
+/// The caller's own tool.
+pub(super) const CALLERS: &str = "fetch";
+
+/// How a router says which way.
+pub(super) const ROUTES: &str = "select_route";
+
+/// What the model says, turn by turn, and what people have to do with it.
 #[derive(Debug, Clone)]
 pub(super) struct Plot {
     turns: Vec<Said>,
+    people: Option<People>,
+}
+
+/// What needs people.
+#[derive(Debug, Clone)]
+pub(super) struct People {
+    /// Tools that run only when somebody approves.
+    pub(super) approved: Vec<&'static str>,
+    /// Seconds that a question waits.
+    pub(super) wait: u32,
 }
 
 /// An answer: pieces of text, and tools that are asked for.
@@ -40,7 +56,13 @@ impl Said {
         let mut frames: Vec<String> =
             self.pieces.iter().map(|piece| chunk(json!({"role": "assistant", "content": piece}), None)).collect();
         for (index, name) in self.calls.iter().enumerate() {
-            let function = json!({"name": name, "arguments": "{}"});
+            let arguments = match *name {
+                // Something else each time: what is repeated is not run.
+                CALLERS => format!(r#"{{"n": {turn}{index}}}"#),
+                ROUTES => r#"{"route_id": "route-2", "reasoning": "so"}"#.to_owned(),
+                _ => "{}".to_owned(),
+            };
+            let function = json!({"name": name, "arguments": arguments});
             let call = json!({"index": index, "id": call_id(turn, index), "type": "function", "function": function});
             frames.push(chunk(json!({"role": "assistant", "tool_calls": [call]}), None));
         }
@@ -69,7 +91,21 @@ impl Plot {
         let last = turns.last_mut().unwrap();
         last.calls.clear();
         last.pieces.extend(["is ".to_owned(), "42.".to_owned()]);
-        Self { turns }
+        Self { turns, people: None }
+    }
+
+    /// People come into it: some tools need them, and the caller's own tool is called.
+    pub(super) fn involve(&mut self, random: &mut Random) {
+        let approved = TOOLS.into_iter().filter(|_| random.chance(600)).collect();
+        let (_, before) = self.turns.split_last_mut().unwrap();
+        for said in before {
+            said.calls.extend((0..random.below(3)).map(|_| CALLERS));
+        }
+        self.people = Some(People { approved, wait: random.pick(&[4, 30, 90, 600]) });
+    }
+
+    pub(super) fn people(&self) -> Option<&People> {
+        self.people.as_ref()
     }
 
     /// What is said in a turn, from 1. After the last one it is said that there is nothing to add.

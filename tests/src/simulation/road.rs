@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tools::ToolContext;
 
 use super::{
-    Sim, WEATHER_LASTS, model,
+    Sim, WEATHER_LASTS, flow, model,
     model::Course,
     mutation,
     mutation::Mutation,
@@ -117,10 +117,10 @@ impl Sim {
     }
 
     /// What the model says this time: never twice the same.
-    pub(super) fn says(&self, turn: u32) -> Said {
-        let mut said = self.0.plot.said(turn);
+    pub(super) fn says(&self, name: &str, turn: u32) -> Said {
+        let mut said = if name == model::CHAT { self.0.plot.said(turn) } else { flow::said(name, turn) };
         let mut state = self.state();
-        let there = state.said.entry(turn).or_default();
+        let there = state.said.entry((name.to_owned(), turn)).or_default();
         said.pieces.insert(0, format!("{}. ", there.len() + 1));
         there.push(said.text());
         said
@@ -152,6 +152,9 @@ impl Sim {
                 self.state().tokens.insert(token.to_owned());
             }
             self.written(call, is_over);
+            if self.0.weather.people {
+                self.counts_hold(call);
+            }
         }
         if !call.is_write() && call.body["ConsistentRead"] != true {
             answer = self.in_the_past(call, answer, is_stale);
@@ -185,6 +188,44 @@ impl Sim {
                     }
                     _ => {}
                 }
+            }
+        }
+    }
+
+    /// After each write of a job's head or lanes: the head counts the lanes at work, a lane the answers that it waits for.
+    fn counts_hold(&self, call: &Call) {
+        let writes = call.writes();
+        let touches =
+            |write: &&(&str, &Value)| matches!(sort_of(write.1).split('#').next(), Some("head" | "lane" | "input"));
+        let Some((_, write)) = writes.iter().find(touches) else { return };
+        let items = self.table().items(partition_of(write), "head", "lane$");
+        let Some(head) = items.iter().find(|item| sort_of(item) == "head") else { return };
+        if head["state"]["S"] == "finished" {
+            return;
+        }
+        let lanes = || items.iter().filter(|item| sort_of(item).starts_with("lane#") && item["open"]["BOOL"] == true);
+        let at_work = lanes().filter(|lane| lane.get("waits").is_none()).count();
+        if head["lanes_at_work"]["N"] != at_work.to_string().as_str() {
+            let counted = &head["lanes_at_work"];
+            self.violated(format!(
+                "{}: the head counts {counted} lanes at work, and there are {at_work}",
+                call.process
+            ));
+        }
+        if (head["state"]["S"] == "input_required") != (at_work == 0) {
+            self.violated(format!("{}: {} with {at_work} lanes at work", call.process, head["state"]));
+        }
+        for lane in lanes().filter(|lane| lane.get("waits").is_some()) {
+            let name = sort_of(lane).trim_start_matches("lane#");
+            let of_turn = format!("input#{name}.{}.", lane["turn"]["N"].as_str().unwrap_or_default());
+            let is_open = |item: &&Value| sort_of(item).starts_with(&of_turn) && item["answered"]["BOOL"] == false;
+            let n_open = items.iter().filter(is_open).count();
+            let pending = &lane["waits"]["M"]["pending"]["N"];
+            if *pending != n_open.to_string().as_str() {
+                self.violated(format!(
+                    "{}: {name} waits for {pending} answers, and {n_open} are missing",
+                    call.process
+                ));
             }
         }
     }
@@ -272,11 +313,13 @@ impl Sim {
             return;
         }
         let value = answer.value();
-        let lane = value["Items"].as_array().and_then(|items| items.iter().find(|item| sort_of(item) == "lane#main"));
+        // A workflow's first turn asks nobody.
+        let asks = |sort: &str| sort.starts_with("lane#") && (sort == "lane#main") != self.0.weather.workflow;
+        let me = self.owner_name(&call.process);
+        let is_ours = |item: &&Value| asks(sort_of(item)) && item["lease"]["M"]["owner"]["S"] == me.as_str();
+        let lane = value["Items"].as_array().and_then(|items| items.iter().find(is_ours));
         let Some(lane) = lane else { return };
-        let owner = lane["lease"]["M"]["owner"]["S"].as_str().unwrap_or_default();
-        let is_ours = owner == self.owner_name(&call.process);
-        if is_ours && lane["open"]["BOOL"] == true && lane["phase"]["S"] == "model" {
+        if lane["open"]["BOOL"] == true && lane["phase"]["S"] == "model" {
             let goes_wrong = self.strikes(self.0.weather.model);
             let course = self.draw(|random| Course::draw(random, goes_wrong));
             self.state().processes.entry(call.process.clone()).or_default().shall_ask = Some(course);

@@ -65,6 +65,12 @@ pub struct Weather {
     pub hasty: u64,
     /// Every second request that touches this meets trouble.
     pub aim: Option<&'static str>,
+    /// Whether the job asks people: approvals, a tool of the caller's, and answers at once, late or never.
+    pub people: bool,
+    /// Whether the job is a workflow.
+    pub workflow: bool,
+    /// Whether viewers follow the stream function, and not the table themselves.
+    pub streams: bool,
 }
 
 const EVERYTHING: &[(Trouble, u64)] = &[
@@ -107,6 +113,9 @@ impl Weather {
         posts: 0,
         hasty: 0,
         aim: None,
+        people: false,
+        workflow: false,
+        streams: false,
     };
     /// Now and then something goes wrong.
     pub const SHOWERS: Self = Self {
@@ -191,8 +200,49 @@ impl Weather {
     pub const ECHOES: Self =
         Self { name: "echoes", troubles: 300, kinds: &[(CopyLate, 1)], budget: 60, model: 900, ..Self::CALM };
 
+    /// People are asked, and whoever asks them dies, sleeps or is doubled.
+    pub const PEOPLE: Self = Self {
+        name: "people",
+        troubles: 100,
+        budget: 16,
+        stale: 200,
+        messages: (50, 300, 100),
+        cancelled: 100,
+        posts: 500,
+        hasty: 300,
+        people: true,
+        streams: true,
+        ..Self::CALM
+    };
+    /// Lanes side by side that ask people, in showers.
+    pub const WORKFLOW: Self = Self {
+        name: "workflow",
+        troubles: 30,
+        budget: 14,
+        stale: 100,
+        messages: (30, 150, 100),
+        cancelled: 100,
+        hasty: 200,
+        people: true,
+        workflow: true,
+        streams: true,
+        ..Self::CALM
+    };
+    /// Lanes side by side, whose requests overtake one another.
+    pub const CROWD: Self = Self {
+        name: "crowd",
+        troubles: 60,
+        kinds: &[(Hold, 6), (HoldAnswer, 3), (Pause, 2), (DieAfter, 1)],
+        budget: 20,
+        messages: (0, 300, 0),
+        hasty: 400,
+        cancelled: 0,
+        ..Self::WORKFLOW
+    };
+    /// Many look on through the stream function, on a bad line and with copies of the table that lag.
+    pub const AUDIENCE: Self = Self { name: "audience", stale: 600, streams: true, ..Self::BAD_LINE };
     /// All that an unbroken system has to stand.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::SHOWERS,
         Self::STORM,
         Self::ZOMBIES,
@@ -203,6 +253,10 @@ impl Weather {
         Self::CONVERSATION,
         Self::UPSTREAM,
         Self::ECHOES,
+        Self::PEOPLE,
+        Self::WORKFLOW,
+        Self::CROWD,
+        Self::AUDIENCE,
     ];
 }
 

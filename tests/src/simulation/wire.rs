@@ -254,17 +254,21 @@ impl Table {
         answer.value().get("Item").cloned()
     }
 
-    /// The numbers of a job's events as they are.
-    pub(super) fn event_numbers(&self, pk: &str) -> Vec<u64> {
-        let values = json!({":pk": {"S": pk}, ":from": {"S": "event#"}, ":to": {"S": "event#~"}});
+    /// The items of a job between these.
+    pub(super) fn items(&self, pk: &str, from: &str, to: &str) -> Vec<Value> {
         let body = json!({
             "TableName": "nightshift",
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :from AND :to",
-            "ExpressionAttributeValues": values,
+            "ExpressionAttributeValues": {":pk": {"S": pk}, ":from": {"S": from}, ":to": {"S": to}},
             "ConsistentRead": true,
         });
         let answer = self.ask(&Call { process: String::new(), target: "DynamoDB_20120810.Query".to_owned(), body });
-        let items = answer.value()["Items"].as_array().cloned().unwrap_or_default();
+        answer.value()["Items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The numbers of a job's events as they are.
+    pub(super) fn event_numbers(&self, pk: &str) -> Vec<u64> {
+        let items = self.items(pk, "event#", "event#~");
         items.iter().filter_map(|item| sort_of(item).strip_prefix("event#")?.parse().ok()).collect()
     }
 }

@@ -4,7 +4,8 @@
 //! printed and not asserted: `cargo test -p local --test it -- --nocapture`.
 //!
 //! That only the worker dies cannot happen here, where it shares its process with everything else, and two processes
-//! cannot share a directory: the whole system's tests let workers die one by one, under a clock that is moved by hand.
+//! cannot share a directory: the whole system's tests let workers die one by one, under a clock that is moved by hand, and
+//! `cargo run -p tests --example worker_dies` measures how long a job stands still then.
 
 use std::{
     ops::Range,

@@ -1,0 +1,183 @@
+//! Rules of which the simulation does not miss the absence: their schedules, with the rule and without it.
+
+use std::sync::{Arc, Mutex, atomic::Ordering};
+
+use aws_smithy_runtime_api::{client::orchestrator::HttpResponse, http::StatusCode};
+use aws_smithy_types::body::SdkBody;
+use domain::{event::EventBody, id::WriterId, job::Status, time::Timestamp, tool_call::ToolCallStatus};
+use engine::Clock;
+use futures_util::FutureExt as _;
+use local::emulator::fault::{Fault, Gate};
+use serde_json::{Value, json};
+use store::Record;
+use tests::world::{Asked, Meddler, Worker};
+
+use super::{Schedule, push_and_text, says, text};
+
+/// Nobody meddles.
+pub(super) fn nothing() -> Meddler {
+    Arc::new(|asked| asked.ask().boxed())
+}
+
+/// The lease is read first and the tail then.
+fn lease_before_tail() -> Meddler {
+    let remembered: Arc<Mutex<Option<Value>>> = Arc::default();
+    Arc::new(move |asked: Asked| {
+        let remembered = remembered.clone();
+        async move {
+            let key = |body: &Value| body["Key"]["sk"]["S"].as_str().map(str::to_owned);
+            if asked.operation == "Query" && asked.body["ScanIndexForward"] == false {
+                let pk = asked.body["ExpressionAttributeValues"][":pk"].clone();
+                let lane = json!({"TableName": "nightshift", "Key": {"pk": pk, "sk": {"S": "lane#main"}}, "ConsistentRead": true});
+                let answer = asked.ask_for("GetItem", &lane).await?;
+                let lane = serde_json::from_slice(answer.body().bytes().unwrap_or_default()).unwrap();
+                *remembered.lock().unwrap() = Some(lane);
+            } else if asked.operation == "GetItem" && key(&asked.body).as_deref() == Some("lane#main") {
+                let lane = remembered.lock().unwrap().take();
+                if let Some(lane) = lane {
+                    return Ok(HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from(lane.to_string())));
+                }
+            }
+            asked.ask().await
+        }
+        .boxed()
+    })
+}
+
+/// Counterexample 2, with the worker stopped between its two reads. The log as it is in the end.
+async fn overtakes(meddler: Meddler) -> Record {
+    let it = Schedule::of(text()).await;
+    let [one, three] = ["1", "3"].map(|name| it.worker(name));
+    let two = it.world.meddled("2", &it.tools, meddler);
+    let [text_held, restart_held, tail_held] = [(); 3].map(|()| Gate::new());
+    it.fault("1", "PutItem", "event#", Fault::Hold(text_held.clone()));
+    it.fault("1", "PutItem", "event#", Fault::CutBefore);
+    it.fault("2", "PutItem", "event#", Fault::Hold(restart_held.clone()));
+    tokio::join!(it.world.deliver(&one), async {
+        text_held.reached().await;
+        it.lease_ends();
+        tokio::join!(it.world.deliver(&two), async {
+            restart_held.reached().await;
+            text_held.open();
+            one.process.died().await;
+            it.fault("2", "Query", "event#", Fault::Hold(tail_held.clone()));
+            restart_held.open();
+            tail_held.reached().await;
+            it.lease_ends();
+            it.world.deliver(&three).await;
+            tail_held.open();
+        });
+    });
+    it.world.record(&it.job).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_append_must_read_the_tail_before_the_lease() {
+    let record = overtakes(nothing()).await;
+    assert!(record.events.last().unwrap().body.is_terminal());
+    let record = overtakes(lease_before_tail()).await;
+    assert!(!record.events.last().unwrap().body.is_terminal(), "without the rule nothing follows on the end");
+}
+
+/// That a call's outcome is unknown is written whatever the call is by now.
+fn unknown_unconditional() -> Meddler {
+    Arc::new(|mut asked| {
+        let is_unknown = asked.body["ClientRequestToken"].as_str().is_some_and(|token| token.ends_with("-u0"));
+        if is_unknown {
+            let put = asked.body["TransactItems"][1]["Put"].as_object_mut().unwrap();
+            for part in ["ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"] {
+                put.remove(part);
+            }
+        }
+        asked.ask().boxed()
+    })
+}
+
+/// Counterexample 11: a call is finished by its worker while another is about to call it unknown.
+async fn finishes_late(meddler: Meddler) -> Record {
+    let it = Schedule::of(push_and_text()).await;
+    let one = it.worker("1");
+    let two = it.world.meddled("2", &it.tools, meddler);
+    let [finish, unknown] = [(); 2].map(|()| Gate::new());
+    it.fault("1", "PutItem", "#call#", Fault::Hold(finish.clone()));
+    it.fault("2", "TransactWriteItems", "#call#", Fault::Hold(unknown.clone()));
+    tokio::join!(it.world.deliver(&one), async {
+        finish.reached().await;
+        it.lease_ends();
+        tokio::join!(it.world.deliver(&two), async {
+            unknown.reached().await;
+            finish.open();
+            while it.world.record(&it.job).await.unwrap().turns.values().any(|turn| turn.calls[&0].outcome().is_none())
+            {
+                tokio::task::yield_now().await;
+            }
+            unknown.open();
+        });
+    });
+    let record = it.rests(Status::Completed).await;
+    says(&record, "First.\n\nThen.");
+    assert_eq!(it.pushed.load(Ordering::Relaxed), 1);
+    record
+}
+
+#[tokio::test]
+async fn a_call_that_has_finished_must_not_become_unknown() {
+    let outcome =
+        |record: &Record| record.turns.values().next().and_then(|turn| turn.calls[&0].outcome().map(|it| it.status()));
+    assert_eq!(outcome(&finishes_late(nothing()).await), Some(ToolCallStatus::Completed));
+    let without = outcome(&finishes_late(unknown_unconditional()).await);
+    assert_eq!(without, Some(ToolCallStatus::Unknown), "without the rule the result is not lost");
+}
+
+/// A clock whose process calls itself the same in all of its invocations.
+#[derive(Debug)]
+struct OneName(Arc<dyn Clock>);
+
+impl Clock for OneName {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn fresh_name(&self) -> WriterId {
+        "process".parse().unwrap()
+    }
+
+    fn jitter(&self) -> f64 {
+        self.0.jitter()
+    }
+}
+
+/// Counterexample 5: two deliveries in one process, the second while the first one's event is on its way.
+async fn two_deliveries(name: impl Fn(Worker) -> Worker) -> Record {
+    let it = Schedule::of(text()).await;
+    let [one, two] = ["1", "2"].map(|worker| name(it.worker(worker)));
+    let [started, restarted] = [(); 2].map(|()| Gate::new());
+    it.fault("1", "PutItem", "event#", Fault::Hold(started.clone()));
+    it.fault("2", "PutItem", "event#", Fault::Hold(restarted.clone()));
+    tokio::join!(it.world.deliver(&one), async {
+        started.reached().await;
+        it.lease_ends();
+        tokio::join!(it.world.deliver(&two), async {
+            restarted.reached().await;
+            started.open();
+            while it.world.record(&it.job).await.unwrap().events.len() < 3 {
+                tokio::task::yield_now().await;
+            }
+            restarted.open();
+        });
+    });
+    it.rests(Status::Completed).await
+}
+
+#[tokio::test]
+async fn an_owner_must_be_an_invocation_and_not_a_process() {
+    let restarts = |record: &Record| {
+        record.events.iter().filter(|event| matches!(event.body, EventBody::TurnRestarted { .. })).count()
+    };
+    assert_eq!(restarts(&two_deliveries(|worker| worker).await), 1);
+    let without = two_deliveries(|mut worker| {
+        worker.engine.upkeep.clock = Arc::new(OneName(worker.engine.upkeep.clock));
+        worker
+    });
+    assert_eq!(restarts(&without.await), 0, "without the rule the second attempt says that it is one");
+}
