@@ -1,7 +1,5 @@
 //! What starting jobs needs to know, from the environment.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use api::{address::StreamAddresses, job_request::Defaults, stream_token::StreamTokens};
 use domain::{lane::LeaseTimes, sealed::SealingKey, time::Timestamp};
@@ -50,7 +48,7 @@ impl Config {
         let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
         let document = env::document("NIGHTSHIFT_TOOLS")?.unwrap_or_else(|| "{}".to_owned());
         let config = ToolsConfig::parse_deployed(&document).context("NIGHTSHIFT_TOOLS cannot be used")?;
-        let mut tools = tools::builtin::builtin(Arc::new(now));
+        let mut tools = tools::builtin::declared();
         config.declare(&mut tools).context("NIGHTSHIFT_TOOLS cannot be used")?;
         Ok(Self {
             table: env::required("NIGHTSHIFT_TABLE")?,
@@ -70,9 +68,12 @@ impl Config {
     }
 
     /// The clients of a function that is configured so.
-    pub async fn starter(self) -> Starter {
-        let aws = startup::aws::config().await;
-        Starter {
+    ///
+    /// # Errors
+    /// When the environment has no region.
+    pub fn starter(self) -> anyhow::Result<Starter> {
+        let aws = startup::aws::config()?;
+        Ok(Starter {
             store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
             queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue)
                 .with_requests(Some(self.requests_queue)),
@@ -83,7 +84,7 @@ impl Config {
             tools: self.tools.list().map(|tool| tool.name().to_owned()).collect(),
             max_at_work: self.max_at_work,
             now,
-        }
+        })
     }
 }
 

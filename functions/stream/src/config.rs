@@ -33,10 +33,13 @@ impl Config {
     }
 
     /// The streams of a function that is configured so.
-    pub async fn streams(self) -> Streams {
-        let aws = startup::aws::config().await;
+    ///
+    /// # Errors
+    /// When the environment has no region.
+    pub fn streams(self) -> anyhow::Result<Streams> {
+        let aws = startup::aws::config()?;
         let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default());
-        Streams::new(store, self.tokens, Arc::new(now), Settings::default())
+        Ok(Streams::new(store, self.tokens, Arc::new(now), Settings::default()))
     }
 }
 

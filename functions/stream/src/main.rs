@@ -6,7 +6,7 @@ use stream::{config::Config, router};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     startup::tracing::init()?;
-    let streams = Config::from_env()?.streams().await;
+    let streams = Config::from_env()?.streams()?;
     // One invocation at a time, unless the environment says that it takes several (AWS_LAMBDA_MAX_CONCURRENCY).
     run_with_streaming_response_concurrent(router(streams)).await
 }

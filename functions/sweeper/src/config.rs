@@ -36,11 +36,14 @@ impl Config {
     }
 
     /// The clients of a sweeper that is configured so.
-    pub async fn upkeep(self) -> Upkeep {
-        let aws = startup::aws::config().await;
+    ///
+    /// # Errors
+    /// When the environment has no region.
+    pub fn upkeep(self) -> anyhow::Result<Upkeep> {
+        let aws = startup::aws::config()?;
         let queue = ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue);
         let bus = Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus));
         let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default());
-        Upkeep { store, queue, bus, clock: Arc::new(SystemClock) }
+        Ok(Upkeep { store, queue, bus, clock: Arc::new(SystemClock) })
     }
 }

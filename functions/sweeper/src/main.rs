@@ -12,7 +12,7 @@ const TO_FINISH: Duration = Duration::from_secs(10);
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     startup::tracing::init()?;
-    let upkeep = Config::from_env()?.upkeep().await;
+    let upkeep = Config::from_env()?.upkeep()?;
     let upkeep = &upkeep;
     run(service_fn(|event: LambdaEvent<Value>| async move {
         let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();

@@ -65,9 +65,9 @@ impl Config {
     /// The engine of a worker that is configured so.
     ///
     /// # Errors
-    /// When no client for the model can be made, or a tool cannot be set up.
-    pub async fn engine(self) -> anyhow::Result<Engine> {
-        let aws = startup::aws::config().await;
+    /// When the environment has no region, no client for the model can be made, or a tool cannot be set up.
+    pub fn engine(self) -> anyhow::Result<Engine> {
+        let aws = startup::aws::config()?;
         let queue = ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue);
         let clock = Arc::new(SystemClock);
         let bus = Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus));

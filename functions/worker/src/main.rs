@@ -7,7 +7,7 @@ use worker::{config::Config, handle, until};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     startup::tracing::init()?;
-    let engine = Config::from_env()?.engine().await?;
+    let engine = Config::from_env()?.engine()?;
     let engine = &engine;
     run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
         let until = until(event.context.deadline());
