@@ -167,6 +167,9 @@ fn resolved(template: &Yaml<'_>, value: &Yaml<'_>) -> String {
     };
     match (tag.suffix.as_str(), inner.as_str()) {
         ("Ref", Some(name)) => match at(template, &["Parameters", name]) {
+            None if text_at(template, &["Resources", name, "Type"]) == Some("AWS::SQS::Queue") => {
+                format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{name}")
+            }
             None => name.to_owned(),
             Some(parameter) => default(name, parameter),
         },

@@ -98,6 +98,8 @@ def _resolved(template, value):
     ((function, inner),) = value.items()
     if function == "Ref":
         parameter = template["Parameters"].get(inner)
+        if parameter is None and template["Resources"][inner]["Type"] == "AWS::SQS::Queue":
+            return f"https://sqs.eu-central-1.amazonaws.com/123456789012/{inner}"
         return inner if parameter is None else str(parameter["Default"])
     if function == "Fn::GetAtt":
         return "https://address.example/"

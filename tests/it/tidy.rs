@@ -4,6 +4,7 @@
 mod crates;
 mod names;
 mod template;
+mod watching;
 
 use std::{
     fs,

@@ -1,5 +1,7 @@
 //! What starting jobs needs to know, from the environment.
 
+use std::num::NonZeroU32;
+
 use anyhow::Context as _;
 use api::{address::StreamAddresses, job_request::Defaults, stream_token::StreamTokens};
 use domain::{lane::LeaseTimes, sealed::SealingKey, time::Timestamp};
@@ -51,17 +53,17 @@ impl Config {
         let mut tools = tools::builtin::declared();
         config.declare(&mut tools).context("NIGHTSHIFT_TOOLS cannot be used")?;
         Ok(Self {
-            table: env::required("NIGHTSHIFT_TABLE")?,
-            starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
-            continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
-            requests_queue: env::required("NIGHTSHIFT_REQUESTS_QUEUE")?,
+            table: env::table("NIGHTSHIFT_TABLE")?,
+            starts_queue: env::address("NIGHTSHIFT_STARTS_QUEUE")?,
+            continuations_queue: env::address("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            requests_queue: env::address("NIGHTSHIFT_REQUESTS_QUEUE")?,
             event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
-            stream_url: env::required("NIGHTSHIFT_STREAM_URL")?,
+            stream_url: env::address("NIGHTSHIFT_STREAM_URL")?,
             tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
             sealing: SealingKey::new(env::required("NIGHTSHIFT_SEALING_KEY")?.as_bytes())
                 .context("NIGHTSHIFT_SEALING_KEY cannot be used")?,
             model: env::optional("NIGHTSHIFT_MODEL")?,
-            max_at_work: env::parsed("NIGHTSHIFT_MAX_JOBS_PER_USER", "a number from 1 on")?,
+            max_at_work: env::parsed::<NonZeroU32>("NIGHTSHIFT_MAX_JOBS_PER_USER", "a number from 1 on")?.get(),
             tools,
             mcp_servers: config.mcp_servers.into_keys().collect(),
         })

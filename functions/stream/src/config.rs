@@ -27,7 +27,7 @@ impl Config {
     pub fn from_env() -> anyhow::Result<Self> {
         let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
         Ok(Self {
-            table: env::required("NIGHTSHIFT_TABLE")?,
+            table: env::table("NIGHTSHIFT_TABLE")?,
             tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
         })
     }

@@ -28,9 +28,9 @@ impl Config {
     /// When a variable is missing; the error names it.
     pub fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
-            table: env::required("NIGHTSHIFT_TABLE")?,
-            starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
-            continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            table: env::table("NIGHTSHIFT_TABLE")?,
+            starts_queue: env::address("NIGHTSHIFT_STARTS_QUEUE")?,
+            continuations_queue: env::address("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
             event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
         })
     }
