@@ -68,7 +68,7 @@ fn start_job() -> Value {
         "preserve_recent": within(1..=1000),
         "strategy": {"enum": ["summarize", "truncate"]},
     }), &[]);
-    let members = json!({
+    let mut members = json!({
         "input": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": reference("ChatMessage"), "minItems": 1}],
             "description": "What is to be done."},
         "instructions": text,
@@ -98,6 +98,9 @@ fn start_job() -> Value {
             "additionalProperties": {"type": "string", "maxLength": asked::METADATA_VALUE_CHARS}},
         "retention_seconds": within(asked::RETENTION_SECONDS),
     });
+    if let Some(members) = members.as_object_mut() {
+        members.retain(|name, _| !asked::unsupported::is_unsupported(name));
+    }
     closed(members, &["input"])
 }
 
