@@ -5,9 +5,9 @@
 //! tests of the whole system hold every answer that they get against it (`tests::described`).
 
 #[cfg(test)]
-mod document;
-#[cfg(test)]
 mod answers;
+#[cfg(test)]
+mod document;
 #[cfg(test)]
 mod requests;
 
@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn the_document_and_the_code_agree_on_what_starts_a_job() {
         let defaults = Defaults { model: None, mcp_servers: vec!["wiki".to_owned()] };
-        let read = |body: &Value| StartJobRequest::from_value(body.clone(), &defaults, &|name| name == "calculate").is_ok();
+        let read =
+            |body: &Value| StartJobRequest::from_value(body.clone(), &defaults, &|name| name == "calculate").is_ok();
         let with = |member: &str, value: Value| {
             let mut body = json!({"input": "Hello", "model": "m"});
             body[member] = value;
@@ -117,9 +118,18 @@ mod tests {
         let good = [
             json!({"input": "Hello", "model": "m"}),
             json!({"input": [{"role": "user", "content": "Hello"}], "model": "m"}),
-            with("input", json!([{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "https://x.example/i.png"}}]}])),
-            with("input", json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": null, "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "content": "4"}, {"role": "user", "content": "y"}])),
-            with("tools", json!(["calculate", {"type": "mcp", "server": "wiki"}, {"type": "function", "execution": "client", "function": {"name": "mine"}}])),
+            with(
+                "input",
+                json!([{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "https://x.example/i.png"}}]}]),
+            ),
+            with(
+                "input",
+                json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": null, "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c", "content": "4"}, {"role": "user", "content": "y"}]),
+            ),
+            with(
+                "tools",
+                json!(["calculate", {"type": "mcp", "server": "wiki"}, {"type": "function", "execution": "client", "function": {"name": "mine"}}]),
+            ),
             with("tool_choice", json!("auto")),
             with("temperature", json!(2.0)),
             with("top_p", json!(1)),

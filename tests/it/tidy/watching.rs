@@ -35,8 +35,7 @@ fn every_metric_that_is_drawn_or_alarmed_on_is_one_of_ours_with_its_dimensions()
 }
 
 /// Others on the dashboard say it already, or better.
-const NOT_DRAWN: [&str; 6] =
-    ["job_time", "job_turns", "stream_time", "stream_viewers", "text_batches", "text_bytes"];
+const NOT_DRAWN: [&str; 6] = ["job_time", "job_turns", "stream_time", "stream_viewers", "text_batches", "text_bytes"];
 
 #[test]
 fn every_alarm_is_on_the_dashboard_and_has_its_section_in_the_runbook() {
@@ -95,9 +94,8 @@ fn ours() -> BTreeMap<String, BTreeSet<String>> {
         .take_while(|line| line.starts_with('|'))
         .map(|line| {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            let words = |cell: &str| -> BTreeSet<String> {
-                cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-            };
+            let words =
+                |cell: &str| -> BTreeSet<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
             (cells[1].trim_matches('`').to_owned(), words(cells[4]))
         })
         .collect()

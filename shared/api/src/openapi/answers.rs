@@ -28,30 +28,63 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("InputRequest", object(input_request(), INPUT_REQUEST_OPTIONAL)),
         ("WorkflowRun", workflow_run()),
         ("NodeError", node_error()),
-        ("WorkflowFinding", object(json!({
-            "code": text("In the words of the workflow format."), "node_id": text("At which node."),
-            "message": text("What it is, and what to do."),
-        }), &["node_id"])),
+        (
+            "WorkflowFinding",
+            object(
+                json!({
+                    "code": text("In the words of the workflow format."), "node_id": text("At which node."),
+                    "message": text("What it is, and what to do."),
+                }),
+                &["node_id"],
+            ),
+        ),
         ("Event", event()),
-        ("Events", list("Event", json!({"last_event": count("The cursor for the next request."), "status": reference("JobStatus")}))),
-        ("StreamToken", object(json!({"stream_url": text("The address, its token included."), "expires_at": time()}), &[])),
+        (
+            "Events",
+            list(
+                "Event",
+                json!({"last_event": count("The cursor for the next request."), "status": reference("JobStatus")}),
+            ),
+        ),
+        (
+            "StreamToken",
+            object(json!({"stream_url": text("The address, its token included."), "expires_at": time()}), &[]),
+        ),
         ("Tools", list("Tool", json!({}))),
-        ("Tool", object(json!({
-            "name": text("The name that jobs use it by."), "description": text("What it does."),
-            "parameters": {"type": "object", "description": "The JSON schema of its arguments."},
-            "enabled": {"type": "boolean", "description": "Calls of one that is off are skipped."},
-        }), &[])),
+        (
+            "Tool",
+            object(
+                json!({
+                    "name": text("The name that jobs use it by."), "description": text("What it does."),
+                    "parameters": {"type": "object", "description": "The JSON schema of its arguments."},
+                    "enabled": {"type": "boolean", "description": "Calls of one that is off are skipped."},
+                }),
+                &[],
+            ),
+        ),
         ("Workflows", list("Workflow", json!({}))),
-        ("Workflow", object(json!({
-            "id": text("The user's name for it."), "object": {"const": "workflow"},
-            "version": count("Rises with every change, from 1."), "name": text("The document's name."),
-            "created_at": time(), "updated_at": time(),
-            "document": described(reference("WorkflowDocument"), "Left out in lists."),
-            "warnings": array("WorkflowFinding"),
-        }), &["document", "warnings"])),
-        ("Validation", object(json!({
-            "valid": {"type": "boolean"}, "findings": array("WorkflowFinding"), "warnings": array("WorkflowFinding"),
-        }), &[])),
+        (
+            "Workflow",
+            object(
+                json!({
+                    "id": text("The user's name for it."), "object": {"const": "workflow"},
+                    "version": count("Rises with every change, from 1."), "name": text("The document's name."),
+                    "created_at": time(), "updated_at": time(),
+                    "document": described(reference("WorkflowDocument"), "Left out in lists."),
+                    "warnings": array("WorkflowFinding"),
+                }),
+                &["document", "warnings"],
+            ),
+        ),
+        (
+            "Validation",
+            object(
+                json!({
+                    "valid": {"type": "boolean"}, "findings": array("WorkflowFinding"), "warnings": array("WorkflowFinding"),
+                }),
+                &[],
+            ),
+        ),
         ("Error", object(json!({"error": error()}), &[])),
     ];
     schemas.drain(..).map(|(name, schema)| (name.to_owned(), schema)).collect()
@@ -59,51 +92,77 @@ pub(super) fn schemas() -> Map<String, Value> {
 
 const SUMMARY_OPTIONAL: &[&str] = &[];
 const TOOL_CALL_OPTIONAL: &[&str] = &[
-    "node_id", "fingerprint", "attempts", "outcome", "edited_arguments", "result", "result_truncated", "error",
-    "started_at", "finished_at", "duration_ms",
+    "node_id",
+    "fingerprint",
+    "attempts",
+    "outcome",
+    "edited_arguments",
+    "result",
+    "result_truncated",
+    "error",
+    "started_at",
+    "finished_at",
+    "duration_ms",
 ];
 const INPUT_REQUEST_OPTIONAL: &[&str] = &["node_id", "tool_call", "input_schema", "default_data", "answer"];
 
 fn finish_reasons() -> Value {
     use FinishReason as R;
     words(&[
-        R::Stop, R::Length, R::ToolCalls, R::ToolLimit, R::Deadline, R::QueueTimeout, R::Budget, R::Cancelled, R::Rejected,
+        R::Stop,
+        R::Length,
+        R::ToolCalls,
+        R::ToolLimit,
+        R::Deadline,
+        R::QueueTimeout,
+        R::Budget,
+        R::Cancelled,
+        R::Rejected,
         R::Error,
     ])
 }
 
 fn usage() -> Value {
-    object(json!({
-        "input_tokens": count("Tokens of the prompts."),
-        "output_tokens": count("Tokens that the model wrote, reasoning included."),
-        "reasoning_tokens": count("Of the output, tokens of reasoning."),
-        "cached_tokens": count("Of the input, tokens that the provider had cached."),
-        "cost_usd": {"type": "number", "description": "US dollars; 0 when nobody knows."},
-    }), &[])
+    object(
+        json!({
+            "input_tokens": count("Tokens of the prompts."),
+            "output_tokens": count("Tokens that the model wrote, reasoning included."),
+            "reasoning_tokens": count("Of the output, tokens of reasoning."),
+            "cached_tokens": count("Of the input, tokens that the provider had cached."),
+            "cost_usd": {"type": "number", "description": "US dollars; 0 when nobody knows."},
+        }),
+        &[],
+    )
 }
 
 fn metrics() -> Value {
-    object(json!({
-        "total_turns": count("Turns that ended."),
-        "tool_call_count": count("Tool calls."),
-        "tool_execution_time_ms": count("Milliseconds in tools, summed over calls."),
-        "model_time_ms": count("Milliseconds in model calls."),
-        "queue_time_ms": count("Milliseconds from the start request to the first turn."),
-        "overhead_ms": count("Milliseconds that were none of these, pauses left out."),
-        "recoveries": count("Turns that were taken over from a worker that died."),
-    }), &[])
+    object(
+        json!({
+            "total_turns": count("Turns that ended."),
+            "tool_call_count": count("Tool calls."),
+            "tool_execution_time_ms": count("Milliseconds in tools, summed over calls."),
+            "model_time_ms": count("Milliseconds in model calls."),
+            "queue_time_ms": count("Milliseconds from the start request to the first turn."),
+            "overhead_ms": count("Milliseconds that were none of these, pauses left out."),
+            "recoveries": count("Turns that were taken over from a worker that died."),
+        }),
+        &[],
+    )
 }
 
 fn job_error() -> Value {
     use FailedDuring as D;
-    object(json!({
-        "code": text("A stable word for programs."),
-        "message": text("A sentence for people."),
-        "failed_during": words(&[D::Queue, D::ModelCall, D::ToolExecution, D::Turn]),
-        "tool_name": text("The tool, if one was at fault."),
-        "node_id": text("The workflow's node, if in one."),
-        "turn": count("The turn; 0 before the first."),
-    }), &["tool_name", "node_id"])
+    object(
+        json!({
+            "code": text("A stable word for programs."),
+            "message": text("A sentence for people."),
+            "failed_during": words(&[D::Queue, D::ModelCall, D::ToolExecution, D::Turn]),
+            "tool_name": text("The tool, if one was at fault."),
+            "node_id": text("The workflow's node, if in one."),
+            "turn": count("The turn; 0 before the first."),
+        }),
+        &["tool_name", "node_id"],
+    )
 }
 
 fn summary() -> Value {
@@ -204,31 +263,37 @@ fn input_request() -> Value {
 }
 
 fn workflow_run() -> Value {
-    let node = object(json!({
-        "status": node_statuses(), "output": text("Its output."), "error": reference("NodeError"),
-        "started_at": time(), "finished_at": time(), "route": text("The route that it took."),
-        "iteration": count("The iteration that it is in; of a loop, how many it has begun."),
-    }), &["output", "error", "started_at", "finished_at", "route", "iteration"]);
+    let node = object(
+        json!({
+            "status": node_statuses(), "output": text("Its output."), "error": reference("NodeError"),
+            "started_at": time(), "finished_at": time(), "route": text("The route that it took."),
+            "iteration": count("The iteration that it is in; of a loop, how many it has begun."),
+        }),
+        &["output", "error", "started_at", "finished_at", "route", "iteration"],
+    );
     let names = json!({"type": "array", "items": {"type": "string"}});
-    object(json!({
-        "id": text("The catalogue's id of it."),
-        "name": text("Its name."),
-        "version": count("The catalogue's version that the job keeps to."),
-        "graph": object(json!({
-            "nodes": {"type": "array", "items": object(json!({
-                "id": text("Its id."), "type": text("What it is, as documents say it."), "label": text("Its name for people."),
-                "description": text("What it is for."),
-            }), &["description"])},
-            "edges": {"type": "array", "items": object(json!({
-                "source": text("From which node."), "target": text("To which node."), "label": text("Its label."),
-            }), &["label"])},
-        }), &[]),
-        "node_states": {"type": "object", "additionalProperties": node},
-        "execution_order": names,
-        "current_node_ids": names,
-        "failed_node_id": text("The node that the run failed at."),
-        "warnings": array("WorkflowFinding"),
-    }), &["id", "version", "failed_node_id", "warnings"])
+    object(
+        json!({
+            "id": text("The catalogue's id of it."),
+            "name": text("Its name."),
+            "version": count("The catalogue's version that the job keeps to."),
+            "graph": object(json!({
+                "nodes": {"type": "array", "items": object(json!({
+                    "id": text("Its id."), "type": text("What it is, as documents say it."), "label": text("Its name for people."),
+                    "description": text("What it is for."),
+                }), &["description"])},
+                "edges": {"type": "array", "items": object(json!({
+                    "source": text("From which node."), "target": text("To which node."), "label": text("Its label."),
+                }), &["label"])},
+            }), &[]),
+            "node_states": {"type": "object", "additionalProperties": node},
+            "execution_order": names,
+            "current_node_ids": names,
+            "failed_node_id": text("The node that the run failed at."),
+            "warnings": array("WorkflowFinding"),
+        }),
+        &["id", "version", "failed_node_id", "warnings"],
+    )
 }
 
 fn node_statuses() -> Value {
@@ -237,96 +302,124 @@ fn node_statuses() -> Value {
 }
 
 fn node_error() -> Value {
-    object(json!({
-        "message": text("A sentence for people."), "code": text("The same for programs."),
-        "nodeId": text("The node that failed."), "statusCode": count("The provider's HTTP status."),
-    }), &["statusCode"])
+    object(
+        json!({
+            "message": text("A sentence for people."), "code": text("The same for programs."),
+            "nodeId": text("The node that failed."), "statusCode": count("The provider's HTTP status."),
+        }),
+        &["statusCode"],
+    )
 }
 
 fn error() -> Value {
-    object(json!({
-        "type": text("The class, one per status."),
-        "code": text("The case, a stable word for programs."),
-        "message": text("For people: what is wrong and what to do."),
-        "param": text("What is at fault, the first of several."),
-        "details": {"type": "array", "items": object(json!({
-            "param": text("Where: a member's path, a parameter's or a header's name, or `body`."),
-            "message": text("What, and what to do about it."),
-            "code": text("What is wrong with a workflow, in the words of its format."), "node_id": text("At which node."),
-        }), &["code", "node_id"])},
-        "request_id": {"type": ["string", "null"], "description": "Which request it was, as the log has it."},
-    }), &["param", "details"])
+    object(
+        json!({
+            "type": text("The class, one per status."),
+            "code": text("The case, a stable word for programs."),
+            "message": text("For people: what is wrong and what to do."),
+            "param": text("What is at fault, the first of several."),
+            "details": {"type": "array", "items": object(json!({
+                "param": text("Where: a member's path, a parameter's or a header's name, or `body`."),
+                "message": text("What, and what to do about it."),
+                "code": text("What is wrong with a workflow, in the words of its format."), "node_id": text("At which node."),
+            }), &["code", "node_id"])},
+            "request_id": {"type": ["string", "null"], "description": "Which request it was, as the log has it."},
+        }),
+        &["param", "details"],
+    )
 }
+
+/// Members, and the names of those that may be absent.
+type Members = (Value, &'static [&'static str]);
 
 /// Every type of event with what it has; `domain::event::EventBody` is the list, and a test holds one of each against
 /// this.
 fn event() -> Value {
-    let state = || (json!({"status": reference("JobStatus")}), &[][..]);
-    let summary = || {
-        let members = json!({
+    let state: Members = (json!({"status": reference("JobStatus")}), &[]);
+    let summary: Members = (
+        json!({
             "status": reference("JobStatus"), "finish_reason": reference("FinishReason"),
             "output": text(&format!("Its text, to {EVENT_OUTPUT_BYTES} bytes.")), "output_truncated": {"type": "boolean"},
             "usage": reference("Usage"), "metrics": reference("Metrics"), "error": reference("JobError"),
-        });
-        (members, &["output_truncated", "error"][..])
-    };
-    let piece = || (json!({"text": text("The piece.")}), &[][..]);
-    let call = || (tool_call(), TOOL_CALL_OPTIONAL);
-    let question = || (input_request(), INPUT_REQUEST_OPTIONAL);
-    let node = || {
-        let members = json!({
+        }),
+        &["output_truncated", "error"],
+    );
+    let node: Members = (
+        json!({
             "node_id": text("Which."), "iteration": count("In which iteration of a loop."),
             "output": text(&format!("Its output, to {RESULT_VIEW_BYTES} bytes.")), "output_truncated": {"type": "boolean"},
             "error": reference("NodeError"), "route": text("The route that it took."), "note": text("What else is to be known."),
-        });
-        (members, &["iteration", "output", "output_truncated", "error", "route", "note"][..])
-    };
+        }),
+        &["iteration", "output", "output_truncated", "error", "route", "note"],
+    );
     let content = json!({"anyOf": [{"type": "string"}, {"type": "array"}]});
-    let message = object(json!({
-        "number": count("Its place among the job's messages."), "id": text("Its id."), "content": content,
-        "by": text("Whose it is."), "at": time(),
-    }), &[]);
-    let types = [
-        ("job.queued", state()),
-        ("job.running", state()),
-        ("job.input_required", state()),
-        ("job.completed", summary()),
-        ("job.failed", summary()),
-        ("job.cancelled", summary()),
-        ("turn.started", (json!({"model": text("The model that is asked.")}), &[][..])),
-        ("turn.completed", (json!({
-            "model": text("The model that answered."), "finish_reason": reference("FinishReason"), "usage": reference("Usage"),
-        }), &[])),
-        ("turn.restarted", (json!({"output_offset":
-            count("Bytes of this lane's text that stand; its text after them, and this turn's tool events, are void.")}), &[])),
-        ("output.delta", piece()),
-        ("reasoning.delta", piece()),
-        ("tool_call.pending", call()),
-        ("tool_call.running", call()),
-        ("tool_call.completed", call()),
-        ("tool_call.error", call()),
-        ("tool_call.skipped", call()),
-        ("tool_call.unknown", call()),
-        ("node.active", node()),
-        ("node.waiting", node()),
-        ("node.completed", node()),
-        ("node.error", node()),
-        ("node.skipped", node()),
-        ("input.requested", question()),
-        ("input.resolved", question()),
-        ("message.added", (json!({"message": message}), &[])),
-        ("context.compacted", (json!({
-            "messages": count("Messages that were made one, or left out."), "tokens_before": count("What there was."),
-            "strategy": {"enum": ["summarize", "truncate"]}, "error": text("Why it was not done as asked."),
-        }), &["error"])),
-        ("model.waiting", (json!({
-            "until": time(), "code": text("What the provider said, a stable word."), "message": text("The same for people."),
-        }), &[])),
-        ("job.stalled", (json!({"since": time()}), &[])),
+    let message = object(
+        json!({
+            "number": count("Its place among the job's messages."), "id": text("Its id."), "content": content,
+            "by": text("Whose it is."), "at": time(),
+        }),
+        &[],
+    );
+    let groups: [(&[&str], Members); 13] = [
+        (&["job.queued", "job.running", "job.input_required"], state),
+        (&["job.completed", "job.failed", "job.cancelled"], summary),
+        (&["turn.started"], (json!({"model": text("The model that is asked.")}), &[])),
+        (
+            &["turn.completed"],
+            (
+                json!({
+                    "model": text("The model that answered."), "finish_reason": reference("FinishReason"), "usage": reference("Usage"),
+                }),
+                &[],
+            ),
+        ),
+        (
+            &["turn.restarted"],
+            (
+                json!({"output_offset":
+            count("Bytes of this lane's text that stand; its text after them, and this turn's tool events, are void.")}),
+                &[],
+            ),
+        ),
+        (&["output.delta", "reasoning.delta"], (json!({"text": text("The piece.")}), &[])),
+        (
+            &[
+                "tool_call.pending",
+                "tool_call.running",
+                "tool_call.completed",
+                "tool_call.error",
+                "tool_call.skipped",
+                "tool_call.unknown",
+            ],
+            (tool_call(), TOOL_CALL_OPTIONAL),
+        ),
+        (&["node.active", "node.waiting", "node.completed", "node.error", "node.skipped"], node),
+        (&["input.requested", "input.resolved"], (input_request(), INPUT_REQUEST_OPTIONAL)),
+        (&["message.added"], (json!({"message": message}), &[])),
+        (
+            &["context.compacted"],
+            (
+                json!({
+                    "messages": count("Messages that were made one, or left out."), "tokens_before": count("What there was."),
+                    "strategy": {"enum": ["summarize", "truncate"]}, "error": text("Why it was not done as asked."),
+                }),
+                &["error"],
+            ),
+        ),
+        (
+            &["model.waiting"],
+            (
+                json!({
+                    "until": time(), "code": text("What the provider said, a stable word."), "message": text("The same for people."),
+                }),
+                &[],
+            ),
+        ),
+        (&["job.stalled"], (json!({"since": time()}), &[])),
     ];
-    let variants = types.into_iter().map(|(name, (members, optional))| {
+    let variants = groups.into_iter().map(|(types, (members, optional))| {
         let place = json!({
-            "type": {"const": name}, "job_id": text("The job."), "at": time(),
+            "type": {"enum": types}, "job_id": text("The job."), "at": time(),
             "number": count("Its place in the log, where events are polled; in frames it is the frame's id."),
             "lane": text("The lane."), "turn": count("The turn."), "attempt": count("The attempt at it."),
             "node_id": text("The workflow's node, if in one."),

@@ -47,160 +47,208 @@ fn paths() -> Value {
     let mut add = |path: &str, operations: Value| {
         paths.insert(path.to_owned(), operations);
     };
-    add(paths::JOBS, json!({
-        "post": {
-            "operationId": "startJob",
-            "summary": "Start a job",
-            "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
-            "requestBody": body("StartJob"),
-            "responses": answers(&[("200", "Job", "The job that this key started before."), ("202", "Job", "The job, accepted.")],
-                &["400", "401", "404", "409", "413", "422", "429", "500", "503"]),
-        },
-        "get": {
-            "operationId": "listJobs",
-            "summary": "Jobs, newest first",
-            "parameters": [
-                query_parameter("thread_id", "Of this thread.", json!({"type": "string"})),
-                query_parameter("message_id", "That answer this message.", json!({"type": "string"})),
-                query_parameter("status", "Of this status.", reference("JobStatus")),
-                query_parameter("limit", "How many.", json!({"type": "integer", "minimum": 1,
-                    "maximum": page::LARGEST_LIMIT, "default": page::DEFAULT_LIMIT})),
-                query_parameter("page", "The last page's `next_page`.", json!({"type": "string"})),
-            ],
-            "responses": answers(&[("200", "Jobs", "A page of them.")], &["400", "401", "500", "503"]),
-        },
-    }));
-    add(paths::JOB, json!({
-        "parameters": job,
-        "get": of_job("readJob", "A job with its text so far", &[("200", "Job", "The job.")]),
-        "delete": {
-            "operationId": "deleteJob",
-            "summary": "Delete a job; one at work is cancelled first",
-            "responses": answers(&[("204", "", "It is gone.")], &["401", "404", "409", "500", "503"]),
-        },
-    }));
-    add(paths::JOB_EVENTS, json!({
-        "parameters": job,
-        "get": {
-            "operationId": "listEvents",
-            "summary": "A job's log, for those who poll",
-            "parameters": [
-                {"$ref": "#/components/parameters/After"},
-                query_parameter("limit", "How many.", json!({"type": "integer", "minimum": 0, "maximum": 1000, "default": 100})),
-                query_parameter("wait", "Seconds that the answer may be held back until something is new.",
-                    json!({"type": "integer", "minimum": 0, "maximum": 20, "default": 0})),
-            ],
-            "responses": answers(&[("200", "Events", "The events after the cursor.")], &["400", "401", "404", "500", "503"]),
-        },
-    }));
-    add(paths::JOB_STREAM, json!({
-        "parameters": job,
-        "get": {
-            "operationId": "followJob",
-            "summary": "A job's log as server-sent events, as they are written",
-            "description": "At the job's `stream_url`. Each frame's `id` is an event's number, its `event` the type, its \
-                `data` the event as JSON; neighbouring text is merged, and has the last one's number. After the job's last \
-                event comes `event: done`. Any other end means: come back with the cursor.",
-            "security": [{"stream": []}],
-            "parameters": [{"$ref": "#/components/parameters/After"}],
-            "responses": {
-                "200": {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-                "204": {"description": "Nothing comes after this cursor: the job is over."},
-                "400": failure("400"), "401": failure("401"), "404": failure("404"), "500": failure("500"), "503": failure("503"),
+    add(
+        paths::JOBS,
+        json!({
+            "post": {
+                "operationId": "startJob",
+                "summary": "Start a job",
+                "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
+                "requestBody": body("StartJob"),
+                "responses": answers(&[("200", "Job", "The job that this key started before."), ("202", "Job", "The job, accepted.")],
+                    &["400", "401", "404", "409", "413", "422", "429", "500", "503"]),
             },
-        },
-    }));
-    add(paths::TOOL_CALL, json!({
-        "parameters": [{"$ref": "#/components/parameters/Job"},
-            path_parameter("call_id", "The call's id.", json!({"type": "string"}))],
-        "get": of_job("readToolCall", "A call with its whole result", &[("200", "ToolCall", "The call.")]),
-    }));
-    add(paths::CANCEL, json!({
-        "parameters": job,
-        "post": of_job("cancelJob", "Cancel a job; harmless when it is over", &[("200", "Job", "The job.")]),
-    }));
-    add(paths::INPUT_REQUEST, json!({
-        "parameters": [{"$ref": "#/components/parameters/Job"},
-            path_parameter("request_id", "The question's id.", json!({"type": "string"}))],
-        "post": {
-            "operationId": "answerInputRequest",
-            "summary": "Answer what a job asks",
-            "requestBody": body("Answer"),
-            "responses": answers(&[("200", "Job", "The job.")], &["400", "401", "404", "409", "422", "500", "503"]),
-        },
-    }));
-    add(paths::MESSAGES, json!({
-        "parameters": job,
-        "post": {
-            "operationId": "postMessage",
-            "summary": "Say something to a running job; its next turn hears it",
-            "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
-            "requestBody": body("Message"),
-            "responses": answers(&[("202", "", "It will be taken in.")], &["400", "401", "404", "409", "422", "500", "503"]),
-        },
-    }));
-    add(paths::RETRY, json!({
-        "parameters": job,
-        "post": {
-            "operationId": "retryJob",
-            "summary": "A new job from where this one failed, or from a node; everything before it is kept",
-            "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
-            "requestBody": {"required": false, "content": {"application/json": {"schema": reference("Retry")}}},
-            "responses": answers(&[("200", "Job", "The job that this key started before."), ("202", "Job", "The new job.")],
-                &["400", "401", "404", "409", "422", "429", "500", "503"]),
-        },
-    }));
-    add(paths::STREAM_TOKEN, json!({
-        "parameters": job,
-        "post": of_job("renewStreamToken", "A fresh address of the stream", &[("200", "StreamToken", "The address.")]),
-    }));
-    add(paths::WORKFLOWS, json!({
-        "get": {
-            "operationId": "listWorkflows",
-            "summary": "The user's workflows, without their documents",
-            "responses": answers(&[("200", "Workflows", "They, by id.")], &["401", "500", "503"]),
-        },
-    }));
-    add(paths::VALIDATE_WORKFLOW, json!({
-        "post": {
-            "operationId": "validateWorkflow",
-            "summary": "Check a workflow without storing it",
-            "requestBody": body("WorkflowDocument"),
-            "responses": answers(&[("200", "Validation", "What was found.")], &["400", "401", "413", "500", "503"]),
-        },
-    }));
-    add(paths::WORKFLOW, json!({
-        "parameters": [path_parameter("id", "The user's name for it.", json!({"type": "string", "maxLength": 128}))],
-        "get": of_job("readWorkflow", "A workflow", &[("200", "Workflow", "The workflow.")]),
-        "put": {
-            "operationId": "storeWorkflow",
-            "summary": "Store a workflow; its version rises",
-            "requestBody": body("WorkflowDocument"),
-            "responses": answers(&[("200", "Workflow", "The workflow.")], &["400", "401", "409", "413", "500", "503"]),
-        },
-        "delete": of_job("deleteWorkflow", "Delete a workflow; jobs keep the version that they run", &[("204", "", "It is gone.")]),
-    }));
-    add(paths::TOOLS, json!({
-        "get": {
-            "operationId": "listTools",
-            "summary": "The registered tools, with their schemas",
-            "responses": answers(&[("200", "Tools", "They, by name.")], &["401", "500"]),
-        },
-    }));
-    add(paths::OPENAPI, json!({
-        "get": {
-            "operationId": "describe",
-            "summary": "This document",
-            "security": [],
-            "responses": {"200": {"description": "It.", "content": {"application/json": {"schema": {"type": "object"}}}}},
-        },
-    }));
+            "get": {
+                "operationId": "listJobs",
+                "summary": "Jobs, newest first",
+                "parameters": [
+                    query_parameter("thread_id", "Of this thread.", json!({"type": "string"})),
+                    query_parameter("message_id", "That answer this message.", json!({"type": "string"})),
+                    query_parameter("status", "Of this status.", reference("JobStatus")),
+                    query_parameter("limit", "How many.", json!({"type": "integer", "minimum": 1,
+                        "maximum": page::LARGEST_LIMIT, "default": page::DEFAULT_LIMIT})),
+                    query_parameter("page", "The last page's `next_page`.", json!({"type": "string"})),
+                ],
+                "responses": answers(&[("200", "Jobs", "A page of them.")], &["400", "401", "500", "503"]),
+            },
+        }),
+    );
+    add(
+        paths::JOB,
+        json!({
+            "parameters": job,
+            "get": of_job("readJob", "A job with its text so far", &[("200", "Job", "The job.")]),
+            "delete": {
+                "operationId": "deleteJob",
+                "summary": "Delete a job; one at work is cancelled first",
+                "responses": answers(&[("204", "", "It is gone.")], &["401", "404", "409", "500", "503"]),
+            },
+        }),
+    );
+    add(
+        paths::JOB_EVENTS,
+        json!({
+            "parameters": job,
+            "get": {
+                "operationId": "listEvents",
+                "summary": "A job's log, for those who poll",
+                "parameters": [
+                    {"$ref": "#/components/parameters/After"},
+                    query_parameter("limit", "How many.", json!({"type": "integer", "minimum": 0, "maximum": 1000, "default": 100})),
+                    query_parameter("wait", "Seconds that the answer may be held back until something is new.",
+                        json!({"type": "integer", "minimum": 0, "maximum": 20, "default": 0})),
+                ],
+                "responses": answers(&[("200", "Events", "The events after the cursor.")], &["400", "401", "404", "500", "503"]),
+            },
+        }),
+    );
+    add(
+        paths::JOB_STREAM,
+        json!({
+            "parameters": job,
+            "get": {
+                "operationId": "followJob",
+                "summary": "A job's log as server-sent events, as they are written",
+                "description": "At the job's `stream_url`. Each frame's `id` is an event's number, its `event` the type, its \
+                    `data` the event as JSON; neighbouring text is merged, and has the last one's number. After the job's last \
+                    event comes `event: done`. Any other end means: come back with the cursor.",
+                "security": [{"stream": []}],
+                "parameters": [{"$ref": "#/components/parameters/After"}],
+                "responses": {
+                    "200": {"description": "The stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+                    "204": {"description": "Nothing comes after this cursor: the job is over."},
+                    "400": failure("400"), "401": failure("401"), "404": failure("404"), "500": failure("500"), "503": failure("503"),
+                },
+            },
+        }),
+    );
+    add(
+        paths::TOOL_CALL,
+        json!({
+            "parameters": [{"$ref": "#/components/parameters/Job"},
+                path_parameter("call_id", "The call's id.", json!({"type": "string"}))],
+            "get": of_job("readToolCall", "A call with its whole result", &[("200", "ToolCall", "The call.")]),
+        }),
+    );
+    add(
+        paths::CANCEL,
+        json!({
+            "parameters": job,
+            "post": of_job("cancelJob", "Cancel a job; harmless when it is over", &[("200", "Job", "The job.")]),
+        }),
+    );
+    add(
+        paths::INPUT_REQUEST,
+        json!({
+            "parameters": [{"$ref": "#/components/parameters/Job"},
+                path_parameter("request_id", "The question's id.", json!({"type": "string"}))],
+            "post": {
+                "operationId": "answerInputRequest",
+                "summary": "Answer what a job asks",
+                "requestBody": body("Answer"),
+                "responses": answers(&[("200", "Job", "The job.")], &["400", "401", "404", "409", "422", "500", "503"]),
+            },
+        }),
+    );
+    add(
+        paths::MESSAGES,
+        json!({
+            "parameters": job,
+            "post": {
+                "operationId": "postMessage",
+                "summary": "Say something to a running job; its next turn hears it",
+                "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
+                "requestBody": body("Message"),
+                "responses": answers(&[("202", "", "It will be taken in.")], &["400", "401", "404", "409", "422", "500", "503"]),
+            },
+        }),
+    );
+    add(
+        paths::RETRY,
+        json!({
+            "parameters": job,
+            "post": {
+                "operationId": "retryJob",
+                "summary": "A new job from where this one failed, or from a node; everything before it is kept",
+                "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
+                "requestBody": {"required": false, "content": {"application/json": {"schema": reference("Retry")}}},
+                "responses": answers(&[("200", "Job", "The job that this key started before."), ("202", "Job", "The new job.")],
+                    &["400", "401", "404", "409", "422", "429", "500", "503"]),
+            },
+        }),
+    );
+    add(
+        paths::STREAM_TOKEN,
+        json!({
+            "parameters": job,
+            "post": of_job("renewStreamToken", "A fresh address of the stream", &[("200", "StreamToken", "The address.")]),
+        }),
+    );
+    add(
+        paths::WORKFLOWS,
+        json!({
+            "get": {
+                "operationId": "listWorkflows",
+                "summary": "The user's workflows, without their documents",
+                "responses": answers(&[("200", "Workflows", "They, by id.")], &["401", "500", "503"]),
+            },
+        }),
+    );
+    add(
+        paths::VALIDATE_WORKFLOW,
+        json!({
+            "post": {
+                "operationId": "validateWorkflow",
+                "summary": "Check a workflow without storing it",
+                "requestBody": body("WorkflowDocument"),
+                "responses": answers(&[("200", "Validation", "What was found.")], &["400", "401", "413", "500", "503"]),
+            },
+        }),
+    );
+    add(
+        paths::WORKFLOW,
+        json!({
+            "parameters": [path_parameter("id", "The user's name for it.", json!({"type": "string", "maxLength": 128}))],
+            "get": of_job("readWorkflow", "A workflow", &[("200", "Workflow", "The workflow.")]),
+            "put": {
+                "operationId": "storeWorkflow",
+                "summary": "Store a workflow; its version rises",
+                "requestBody": body("WorkflowDocument"),
+                "responses": answers(&[("200", "Workflow", "The workflow.")], &["400", "401", "409", "413", "500", "503"]),
+            },
+            "delete": of_job("deleteWorkflow", "Delete a workflow; jobs keep the version that they run", &[("204", "", "It is gone.")]),
+        }),
+    );
+    add(
+        paths::TOOLS,
+        json!({
+            "get": {
+                "operationId": "listTools",
+                "summary": "The registered tools, with their schemas",
+                "responses": answers(&[("200", "Tools", "They, by name.")], &["401", "500"]),
+            },
+        }),
+    );
+    add(
+        paths::OPENAPI,
+        json!({
+            "get": {
+                "operationId": "describe",
+                "summary": "This document",
+                "security": [],
+                "responses": {"200": {"description": "It.", "content": {"application/json": {"schema": {"type": "object"}}}}},
+            },
+        }),
+    );
     for (path, operation, summary) in [
         (paths::HEALTH, "health", "Whether the process lives (local system)"),
         (paths::METRICS, "metrics", "Counters in Prometheus' text form (local system)"),
     ] {
-        add(path, json!({"get": {"operationId": operation, "summary": summary, "security": [],
-            "responses": {"200": {"description": "It does, or they.", "content": {"text/plain": {"schema": {"type": "string"}}}}}}}));
+        add(
+            path,
+            json!({"get": {"operationId": operation, "summary": summary, "security": [],
+            "responses": {"200": {"description": "It does, or they.", "content": {"text/plain": {"schema": {"type": "string"}}}}}}}),
+        );
     }
     Value::Object(paths)
 }
@@ -243,8 +291,7 @@ const FAILURES: [(&str, &str); 10] = [
 
 fn failures() -> Value {
     let one = |(status, words): &(&str, &str)| {
-        let mut answer =
-            json!({"description": words, "content": {"application/json": {"schema": reference("Error")}}});
+        let mut answer = json!({"description": words, "content": {"application/json": {"schema": reference("Error")}}});
         if matches!(*status, "429" | "503") {
             let seconds = json!({"description": "Seconds.", "schema": {"type": "integer"}});
             answer["headers"] = json!({"Retry-After": seconds});

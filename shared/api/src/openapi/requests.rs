@@ -14,22 +14,40 @@ pub(super) fn schemas() -> Map<String, Value> {
     let mut add = |name: &str, schema: Value| schemas.insert(name.to_owned(), schema);
     add("StartJob", start_job());
     add("ToolName", json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}));
-    add("ChatMessage", json!({
-        "type": "object", "description": "A message in OpenAI's chat-completions form, image and file parts included.",
-        "properties": {"role": {"enum": ["system", "developer", "user", "assistant", "tool"]}}, "required": ["role"],
-        "additionalProperties": true,
-    }));
-    add("WorkflowDocument", json!({
-        "type": "object", "additionalProperties": true,
-        "description": "A workflow as the or3 editor writes it: `nodes`, `edges`. `POST /workflows/validate` says what is wrong with one.",
-    }));
-    add("Answer", closed(json!({
-        "action": {"type": "string", "description": "approve, reject, skip, submit, modify, or the id of one of the options."},
-        "data": {"description": "What goes with it: the input, the edited arguments, the result, a new budget, or `{\"reason\"}`."},
-    }), &["action"]));
-    add("Message", closed(json!({
-        "content": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1}]},
-    }), &["content"]));
+    add(
+        "ChatMessage",
+        json!({
+            "type": "object", "description": "A message in OpenAI's chat-completions form, image and file parts included.",
+            "properties": {"role": {"enum": ["system", "developer", "user", "assistant", "tool"]}}, "required": ["role"],
+            "additionalProperties": true,
+        }),
+    );
+    add(
+        "WorkflowDocument",
+        json!({
+            "type": "object", "additionalProperties": true,
+            "description": "A workflow as the or3 editor writes it: `nodes`, `edges`. `POST /workflows/validate` says what is wrong with one.",
+        }),
+    );
+    add(
+        "Answer",
+        closed(
+            json!({
+                "action": {"type": "string", "description": "approve, reject, skip, submit, modify, or the id of one of the options."},
+                "data": {"description": "What goes with it: the input, the edited arguments, the result, a new budget, or `{\"reason\"}`."},
+            }),
+            &["action"],
+        ),
+    );
+    add(
+        "Message",
+        closed(
+            json!({
+                "content": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1}]},
+            }),
+            &["content"],
+        ),
+    );
     add("Retry", closed(json!({"node_id": text}), &[]));
     schemas
 }
@@ -39,9 +57,12 @@ fn start_job() -> Value {
     let tool_name = reference("ToolName");
     let approval = json!({"anyOf": [{"enum": ["never", "always"]}, {"type": "object",
         "description": "A JSON schema: calls whose arguments match it need an approval."}]});
-    let function = closed(json!({
-        "name": tool_name, "description": text, "parameters": {"type": "object"}, "strict": {"type": "boolean"},
-    }), &["name"]);
+    let function = closed(
+        json!({
+            "name": tool_name, "description": text, "parameters": {"type": "object"}, "strict": {"type": "boolean"},
+        }),
+        &["name"],
+    );
     let tool = json!({"anyOf": [
         tool_name,
         closed(json!({"type": {"const": "function"}, "function": function, "execution": {"const": "client",
@@ -53,21 +74,27 @@ fn start_job() -> Value {
         {"enum": ["auto", "none", "required"]},
         {"type": "object", "properties": {"type": {"const": "function"}}, "required": ["type"], "additionalProperties": true},
     ]});
-    let limits = closed(json!({
-        "max_turns": within(asked::MAX_TURNS),
-        "max_tool_calls_per_turn": within(asked::MAX_TOOL_CALLS_PER_TURN),
-        "turn_seconds": within(asked::TURN_SECONDS),
-        "deadline_seconds": within(asked::DEADLINE_SECONDS),
-        "queue_seconds": within(asked::QUEUE_SECONDS),
-        "input_seconds": within(asked::INPUT_SECONDS),
-        "max_total_tokens": within(asked::TOKENS),
-        "max_cost_usd": {"type": "number", "minimum": 0},
-    }), &[]);
-    let compaction = closed(json!({
-        "threshold": {"anyOf": [{"const": "auto"}, within(asked::TOKENS)]},
-        "preserve_recent": within(1..=1000),
-        "strategy": {"enum": ["summarize", "truncate"]},
-    }), &[]);
+    let limits = closed(
+        json!({
+            "max_turns": within(asked::MAX_TURNS),
+            "max_tool_calls_per_turn": within(asked::MAX_TOOL_CALLS_PER_TURN),
+            "turn_seconds": within(asked::TURN_SECONDS),
+            "deadline_seconds": within(asked::DEADLINE_SECONDS),
+            "queue_seconds": within(asked::QUEUE_SECONDS),
+            "input_seconds": within(asked::INPUT_SECONDS),
+            "max_total_tokens": within(asked::TOKENS),
+            "max_cost_usd": {"type": "number", "minimum": 0},
+        }),
+        &[],
+    );
+    let compaction = closed(
+        json!({
+            "threshold": {"anyOf": [{"const": "auto"}, within(asked::TOKENS)]},
+            "preserve_recent": within(1..=1000),
+            "strategy": {"enum": ["summarize", "truncate"]},
+        }),
+        &[],
+    );
     let mut members = json!({
         "input": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": reference("ChatMessage"), "minItems": 1}],
             "description": "What is to be done."},
