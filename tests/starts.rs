@@ -56,9 +56,12 @@ impl Function {
         let own = at(function, &["Properties", "Environment", "Variables"]);
         let all =
             [of_all, own].into_iter().flatten().flat_map(|variables| variables.as_mapping().into_iter().flatten());
-        let variables = all
-            .map(|(name, value)| (name.as_str().expect("a variable has a name").to_owned(), resolved(&template, value)))
-            .collect();
+        let given = all.map(|(name, value)| {
+            (name.as_str().expect("a variable has a name").to_owned(), resolved(&template, value))
+        });
+        // Lambda's own, which the template does not name.
+        let region = ("AWS_REGION".to_owned(), "eu-central-1".to_owned());
+        let variables = given.chain([region]).collect();
         Self { binary, variables }
     }
 
@@ -114,7 +117,6 @@ impl Function {
                 ("AWS_LAMBDA_FUNCTION_NAME", "function"),
                 ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
                 ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
-                ("AWS_REGION", "eu-central-1"),
                 ("AWS_ACCESS_KEY_ID", "id"),
                 ("AWS_SECRET_ACCESS_KEY", "key"),
             ])
@@ -165,6 +167,9 @@ fn resolved(template: &Yaml<'_>, value: &Yaml<'_>) -> String {
     };
     match (tag.suffix.as_str(), inner.as_str()) {
         ("Ref", Some(name)) => match at(template, &["Parameters", name]) {
+            None if text_at(template, &["Resources", name, "Type"]) == Some("AWS::SQS::Queue") => {
+                format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{name}")
+            }
             None => name.to_owned(),
             Some(parameter) => default(name, parameter),
         },

@@ -44,6 +44,8 @@ def routes_indexes_and_sources_are_there(world):
     assert len(filters) == len(functions), filters
     alarms = cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
     assert len(alarms) == len(cloud.declared("AWS::CloudWatch::Alarm")), alarms
+    dashboards = cloud.client("cloudwatch").list_dashboards()["DashboardEntries"]
+    assert len(dashboards) == len(cloud.declared("AWS::CloudWatch::Dashboard")), dashboards
     assert template["Resources"].keys() <= stack.keys(), template["Resources"].keys() - stack.keys()
     return (
         f"{len(routes)} routes, {len(indexes)} indexes, {len(functions)} functions, {len(found)} event sources, "

@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -34,6 +35,20 @@ class Answer:
 
     def __repr__(self):
         return f"{self.status} {self.body[:500].decode(errors='replace')}"
+
+
+def frames(url, headers=None, timeout=40):
+    """The server-sent events of a stream, each with the time at which its last line came: (when, its fields)."""
+    found, fields = [], {}
+    with _direct.open(urllib.request.Request(url, headers=dict(headers or {})), timeout=timeout) as answer:
+        for line in answer:
+            name, separator, value = line.decode().rstrip("\n").partition(": ")
+            if separator and name:
+                fields[name] = value
+            elif not separator and "event" in fields:
+                found.append((time.time(), fields))
+                fields = {}
+    return found
 
 
 def request(method, url, headers=None, body=None, timeout=40):

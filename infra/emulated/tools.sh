@@ -1,4 +1,4 @@
-# Sourced by infra/emulated/run and infra/sizes, at the repository's root.
+# Sourced by infra/emulated/run, at the repository's root.
 
 readonly FUNCTIONS=(start-job jobs worker stream sweeper)
 readonly VENV=target/emulated/venv PYTHON=target/emulated/venv/bin/python
@@ -14,24 +14,32 @@ install_tools() {
   printf 'ok %7d s    the tools are installed\n' $((SECONDS - begun))
 }
 
-# -p in both: the whole workspace would turn on features of the local runner, which the functions do without.
-
-# build_here PACKAGES: the functions as zip files, unoptimised, for this machine.
+# build_here PACKAGES: the functions as zip files, unoptimised, for this machine. -p: the whole workspace would turn on
+# features of the local runner, which the functions do without.
 build_here() {
   local packages=$1 function
   cargo build --quiet --locked "${FUNCTIONS[@]/#/--package=}"
   for function in "${FUNCTIONS[@]}"; do
-    mkdir -p "$packages/$function"
-    strip -o "$packages/$function/bootstrap" "${CARGO_TARGET_DIR:-target}/debug/$function"
-    (cd "$packages/$function" && python3 -m zipfile -c bootstrap.zip bootstrap && rm bootstrap)
+    pack "$packages/$function" "${CARGO_TARGET_DIR:-target}/debug/$function"
   done
 }
 
-# build_for_lambda PACKAGES [OPTION...]: the functions as zip files, for release on Lambda's x86_64.
+# build_for_lambda PACKAGES: the functions as zip files, as `sam build` makes them for release.
 build_for_lambda() {
-  local packages=$1
-  shift
-  PATH="$PWD/$VENV/bin:$PATH" CARGO_TARGET_DIR="$PWD/target/emulated/build" cargo lambda build --quiet --locked \
-    --release --target x86_64-unknown-linux-gnu --output-format zip --lambda-dir "$packages" \
-    "${FUNCTIONS[@]/#/--package=}" "$@"
+  local packages=$1 function
+  # shellcheck source=infra/packages/tools.sh
+  source infra/packages/tools.sh
+  install_sam
+  sam_build
+  for function in "${FUNCTIONS[@]}"; do
+    # StartJobFunction is start-job's name in the template.
+    pack "$packages/$function" "target/packages/build/$(sed -E 's/(^|-)(.)/\U\2/g' <<<"$function")Function/bootstrap"
+  done
+}
+
+# pack DIRECTORY BINARY
+pack() {
+  mkdir -p "$1"
+  strip -o "$1/bootstrap" "$2"
+  (cd "$1" && python3 -m zipfile -c bootstrap.zip bootstrap && rm bootstrap)
 }

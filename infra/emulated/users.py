@@ -28,6 +28,9 @@ def without_a_good_token_nothing_starts(world):
     assert "Say: Never." not in [task for task, _ in world.model.asked]
     # Only the token says who somebody is.
     assert world.call("POST", "/jobs", token="", body={"input": "Say: Never."}, x_nightshift_user="eve").status == 401
+    # The API's description says nothing of anybody's.
+    described = world.call("GET", "/openapi.json", token="")
+    assert described.status == 200 and "/jobs/{id}/cancel" in described.json()["paths"], described
     return f"{len(bad)} bad tokens"
 
 

@@ -6,8 +6,10 @@ import pathlib
 import subprocess
 import sys
 
+from model import PAUSE
 from processes import Process, free_port
-from servers import request
+from servers import frames, request
+from streaming import WORDS
 from world import eventually
 
 EVENTS = pathlib.Path(__file__).resolve().parents[1] / "events"
@@ -46,8 +48,9 @@ def cargo_lambda_invokes_the_functions_with_the_event_files(world):
         listed = json.loads(answers["jobs"]["body"])["data"]
         assert [job["id"] for job in listed] == [json.loads(answers["start-job"]["body"])["id"]], listed
         routes = _its_routes_lead_to_the_functions(world, f"http://{address}:{port}", processes)
+        streamed = _frames_come_as_they_are_made(world, f"http://{address}:{port}")
         assert [process.exposed() for process in processes] == [[]] * len(processes), "beyond loopback"
-        return f"{len(answers)} files, {routes} routes"
+        return f"{len(answers)} files, {routes} routes, {streamed}"
     finally:
         ended = [process.stop() for process in processes]
         assert all(ended), "a process does not end"
@@ -68,3 +71,18 @@ def _its_routes_lead_to_the_functions(world, url, processes):
     answer = request("GET", url + path)
     assert answer.status == 200 and answer.body.endswith(b"event: done\ndata: [DONE]\n\n"), answer
     return len(routes) + 1
+
+
+def _frames_come_as_they_are_made(world, url):
+    """With time stamps at the client, over HTTP, as a browser would get them; and from the middle on again."""
+    job = world.start(f"Slowly: {WORDS}")
+    address = url + "/jobs/" + job["stream_url"].split("/jobs/", 1)[1]
+    came = frames(address)
+    assert came[-1][1]["event"] == "done", came
+    words = [when for when, frame in came if frame["event"] == "output.delta"]
+    assert len(words) >= 5 and words[-1] - words[0] > PAUSE * (len(WORDS.split()) - 1) * 0.6, f"in a lump: {words}"
+    ids = [int(frame["id"]) for _, frame in came if "id" in frame]
+    middle = ids[len(ids) // 2]
+    rest = [int(frame["id"]) for _, frame in frames(address, {"Last-Event-ID": str(middle)}) if "id" in frame]
+    assert rest and min(rest) > middle and rest[-1] == ids[-1], (middle, rest, ids)
+    return f"{len(words)} frames of text over {words[-1] - words[0]:.1f} s"

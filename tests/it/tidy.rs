@@ -5,6 +5,7 @@ mod crates;
 mod names;
 mod signals;
 mod template;
+mod watching;
 
 use std::{
     fs,

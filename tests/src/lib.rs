@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod described;
 mod seen;
 pub mod simulation;
 pub mod tools;
@@ -94,12 +95,17 @@ impl System {
         self.http.request(method, url)
     }
 
-    /// An answer's status and JSON.
+    /// An answer's status and JSON, which are as the API's description has them.
     pub async fn answer(&self, request: RequestBuilder) -> (StatusCode, Value) {
-        let answer = request.send().await.unwrap();
+        let request = request.build().unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let asked = request.body().and_then(reqwest::Body::as_bytes).and_then(|body| serde_json::from_slice(body).ok());
+        let answer = self.http.execute(request).await.unwrap();
         let status = answer.status();
         let text = answer.text().await.unwrap();
-        (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
+        let answer = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
+        described::hold(method.as_str(), &path, asked.as_ref(), status.as_u16(), &answer);
+        (status, answer)
     }
 
     /// `GET`, which must succeed.

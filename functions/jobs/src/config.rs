@@ -1,7 +1,5 @@
 //! What reading and acting on jobs needs to know, from the environment.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use api::{address::StreamAddresses, job_view::ToolView, stream_token::StreamTokens};
 use domain::{lane::LeaseTimes, time::Timestamp};
@@ -41,14 +39,14 @@ impl Config {
         let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
         let document = env::document("NIGHTSHIFT_TOOLS")?.unwrap_or_else(|| "{}".to_owned());
         let config = ToolsConfig::parse_deployed(&document).context("NIGHTSHIFT_TOOLS cannot be used")?;
-        let mut tools = tools::builtin::builtin(Arc::new(now));
+        let mut tools = tools::builtin::declared();
         config.declare(&mut tools).context("NIGHTSHIFT_TOOLS cannot be used")?;
         Ok(Self {
             tools,
-            table: env::required("NIGHTSHIFT_TABLE")?,
-            starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
-            continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
-            stream_url: env::required("NIGHTSHIFT_STREAM_URL")?,
+            table: env::table("NIGHTSHIFT_TABLE")?,
+            starts_queue: env::address("NIGHTSHIFT_STARTS_QUEUE")?,
+            continuations_queue: env::address("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            stream_url: env::address("NIGHTSHIFT_STREAM_URL")?,
             tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
             embedders: env::optional("NIGHTSHIFT_CONSOLE_EMBEDDERS")?
                 .map(|origins| origins.split(',').map(str::to_owned).collect())
@@ -57,22 +55,25 @@ impl Config {
     }
 
     /// The clients of a function that is configured so.
-    pub async fn desk(self) -> Desk {
-        let aws = startup::aws::config().await;
+    ///
+    /// # Errors
+    /// When the environment has no region.
+    pub fn desk(self) -> anyhow::Result<Desk> {
+        let aws = startup::aws::config()?;
         let console = Console::new(Settings {
             sign_in: SignIn::Bearer,
             stream_url: Some(self.stream_url.clone()),
             embedders: self.embedders,
             version: env!("CARGO_PKG_VERSION"),
         });
-        Desk {
+        Ok(Desk {
             store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
             queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue),
             addresses: StreamAddresses::new(self.stream_url, self.tokens),
             tools: self.tools.list().map(|tool| ToolView::new(tool.spec(), tool.is_enabled())).collect(),
             console,
             now,
-        }
+        })
     }
 }
 

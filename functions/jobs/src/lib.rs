@@ -60,6 +60,7 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::MESSAGES, post(people::post))
         .route(paths::INPUT_REQUEST, post(people::answer))
         .route(paths::TOOLS, get(read::tools))
+        .route(paths::OPENAPI, get(read::openapi))
         .route(paths::WORKFLOWS, get(catalogue::list))
         .route(paths::VALIDATE_WORKFLOW, post(catalogue::validate))
         .route(paths::WORKFLOW, get(catalogue::get).put(catalogue::put).delete(catalogue::delete))

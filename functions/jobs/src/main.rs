@@ -6,6 +6,6 @@ use lambda_http::{Error, run};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     startup::tracing::init()?;
-    let desk = Config::from_env()?.desk().await;
+    let desk = Config::from_env()?.desk()?;
     run(router(desk)).await
 }

@@ -6,13 +6,14 @@ use api::{
     error::{ApiError, Missing},
     event_view::EventsView,
     job_view::{JobSummaryView, JobView, ToolsView, whole_tool_call},
+    openapi,
     page::Page,
     user::User,
 };
 use axum::{
     Json,
     extract::{Path, Query, State},
-    http::HeaderMap,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use domain::event::ToolCallView;
@@ -95,4 +96,9 @@ pub(crate) async fn tool_call(
 
 pub(crate) async fn tools(State(desk): State<Desk>, User(_): User) -> Json<ToolsView> {
     Json(ToolsView { data: desk.tools.to_vec() })
+}
+
+/// `GET /openapi.json`, for everybody: it says nothing of anybody's.
+pub(crate) async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], openapi::DOCUMENT)
 }

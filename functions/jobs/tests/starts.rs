@@ -19,6 +19,10 @@ fn it_asks_for_its_first_invocation_and_without_a_variable_it_names_that() {
 fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_LOG", "engine=loud", "a filter");
     function().refuses_as("NIGHTSHIFT_STREAM_TOKEN_KEY", "hunter2", "bytes");
+    function().refuses_as("NIGHTSHIFT_TABLE", "no table", "the name of a table");
+    function().refuses_as("NIGHTSHIFT_CONTINUATIONS_QUEUE", "nightshift-Continuations", "an address");
+    function().refuses_as("NIGHTSHIFT_STREAM_URL", "stream.example", "an address");
+    function().refuses_as("NIGHTSHIFT_TOOLS", "{\"tools\": [{}]}", "cannot be used");
 }
 
 fn function() -> Function {

@@ -1,6 +1,6 @@
 //! What starting jobs needs to know, from the environment.
 
-use std::sync::Arc;
+use std::num::NonZeroU32;
 
 use anyhow::Context as _;
 use api::{address::StreamAddresses, job_request::Defaults, stream_token::StreamTokens};
@@ -50,29 +50,32 @@ impl Config {
         let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
         let document = env::document("NIGHTSHIFT_TOOLS")?.unwrap_or_else(|| "{}".to_owned());
         let config = ToolsConfig::parse_deployed(&document).context("NIGHTSHIFT_TOOLS cannot be used")?;
-        let mut tools = tools::builtin::builtin(Arc::new(now));
+        let mut tools = tools::builtin::declared();
         config.declare(&mut tools).context("NIGHTSHIFT_TOOLS cannot be used")?;
         Ok(Self {
-            table: env::required("NIGHTSHIFT_TABLE")?,
-            starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
-            continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
-            requests_queue: env::required("NIGHTSHIFT_REQUESTS_QUEUE")?,
+            table: env::table("NIGHTSHIFT_TABLE")?,
+            starts_queue: env::address("NIGHTSHIFT_STARTS_QUEUE")?,
+            continuations_queue: env::address("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            requests_queue: env::address("NIGHTSHIFT_REQUESTS_QUEUE")?,
             event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
-            stream_url: env::required("NIGHTSHIFT_STREAM_URL")?,
+            stream_url: env::address("NIGHTSHIFT_STREAM_URL")?,
             tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
             sealing: SealingKey::new(env::required("NIGHTSHIFT_SEALING_KEY")?.as_bytes())
                 .context("NIGHTSHIFT_SEALING_KEY cannot be used")?,
             model: env::optional("NIGHTSHIFT_MODEL")?,
-            max_at_work: env::parsed("NIGHTSHIFT_MAX_JOBS_PER_USER", "a number from 1 on")?,
+            max_at_work: env::parsed::<NonZeroU32>("NIGHTSHIFT_MAX_JOBS_PER_USER", "a number from 1 on")?.get(),
             tools,
             mcp_servers: config.mcp_servers.into_keys().collect(),
         })
     }
 
     /// The clients of a function that is configured so.
-    pub async fn starter(self) -> Starter {
-        let aws = startup::aws::config().await;
-        Starter {
+    ///
+    /// # Errors
+    /// When the environment has no region.
+    pub fn starter(self) -> anyhow::Result<Starter> {
+        let aws = startup::aws::config()?;
+        Ok(Starter {
             store: Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default()),
             queue: ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue)
                 .with_requests(Some(self.requests_queue)),
@@ -83,7 +86,7 @@ impl Config {
             tools: self.tools.list().map(|tool| tool.name().to_owned()).collect(),
             max_at_work: self.max_at_work,
             now,
-        }
+        })
     }
 }
 

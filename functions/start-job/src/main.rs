@@ -8,7 +8,7 @@ use start_job::{config::Config, events, router};
 async fn main() -> Result<(), Error> {
     startup::tracing::init()?;
     let metrics = startup::metrics::init()?;
-    let starter = Config::from_env()?.starter().await;
+    let starter = Config::from_env()?.starter()?;
     let http = Adapter::from(router(starter.clone()));
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let (starter, mut http) = (starter.clone(), http.clone());

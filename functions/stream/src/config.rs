@@ -27,16 +27,19 @@ impl Config {
     pub fn from_env() -> anyhow::Result<Self> {
         let key = env::required("NIGHTSHIFT_STREAM_TOKEN_KEY")?;
         Ok(Self {
-            table: env::required("NIGHTSHIFT_TABLE")?,
+            table: env::table("NIGHTSHIFT_TABLE")?,
             tokens: StreamTokens::new(key.as_bytes()).context("NIGHTSHIFT_STREAM_TOKEN_KEY cannot be used")?,
         })
     }
 
     /// The streams of a function that is configured so.
-    pub async fn streams(self) -> Streams {
-        let aws = startup::aws::config().await;
+    ///
+    /// # Errors
+    /// When the environment has no region.
+    pub fn streams(self) -> anyhow::Result<Streams> {
+        let aws = startup::aws::config()?;
         let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default());
-        Streams::new(store, self.tokens, Arc::new(now), Settings::default())
+        Ok(Streams::new(store, self.tokens, Arc::new(now), Settings::default()))
     }
 }
 

@@ -7,7 +7,7 @@ use stream::{config::Config, router};
 async fn main() -> Result<(), Error> {
     startup::tracing::init()?;
     let metrics = startup::metrics::init()?;
-    let streams = Config::from_env()?.streams().await;
+    let streams = Config::from_env()?.streams()?;
     streams.when_one_leaves(move || metrics.flush());
     // One invocation at a time, unless the environment says that it takes several (AWS_LAMBDA_MAX_CONCURRENCY).
     run_with_streaming_response_concurrent(router(streams)).await

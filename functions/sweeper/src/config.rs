@@ -30,20 +30,23 @@ impl Config {
     /// When a variable is missing or wrong; the error names it.
     pub fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
-            table: env::required("NIGHTSHIFT_TABLE")?,
-            starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
-            continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            table: env::table("NIGHTSHIFT_TABLE")?,
+            starts_queue: env::address("NIGHTSHIFT_STARTS_QUEUE")?,
+            continuations_queue: env::address("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
             event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
             stall_after: Duration::from_secs(env::parsed("NIGHTSHIFT_STALL_SECONDS", "a number of seconds")?),
         })
     }
 
     /// The clients of a sweeper that is configured so.
-    pub async fn upkeep(self) -> Upkeep {
-        let aws = startup::aws::config().await;
+    ///
+    /// # Errors
+    /// When the environment has no region.
+    pub fn upkeep(self) -> anyhow::Result<Upkeep> {
+        let aws = startup::aws::config()?;
         let queue = ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue);
         let bus = Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus));
         let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default());
-        Upkeep { store, queue, bus, clock: Arc::new(SystemClock) }
+        Ok(Upkeep { store, queue, bus, clock: Arc::new(SystemClock) })
     }
 }

@@ -16,7 +16,7 @@ async fn main() -> Result<(), Error> {
     let traces = startup::traces::init("nightshift-sweeper")?;
     let config = Config::from_env()?;
     let stall_after = config.stall_after;
-    let upkeep = config.upkeep().await;
+    let upkeep = config.upkeep()?;
     let (upkeep, traces) = (&upkeep, &traces);
     run(service_fn(|event: LambdaEvent<Value>| async move {
         let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();

@@ -20,6 +20,8 @@ fn it_asks_for_its_first_invocation_and_without_a_variable_it_names_that() {
 fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_LOG", "engine=loud", "a filter");
     function().refuses_as("NIGHTSHIFT_STALL_SECONDS", "soon", "a number of seconds");
+    function().refuses_as("NIGHTSHIFT_TABLE", "no table", "the name of a table");
+    function().refuses_as("NIGHTSHIFT_STARTS_QUEUE", "nightshift-Starts", "an address");
 }
 
 fn function() -> Function {

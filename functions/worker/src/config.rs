@@ -51,9 +51,9 @@ impl Config {
         let prices = env::document("NIGHTSHIFT_MODEL_PRICES")?.unwrap_or_else(|| "{}".to_owned());
         let secrets = env::document("NIGHTSHIFT_TOOL_SECRETS")?;
         Ok(Self {
-            table: env::required("NIGHTSHIFT_TABLE")?,
-            starts_queue: env::required("NIGHTSHIFT_STARTS_QUEUE")?,
-            continuations_queue: env::required("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
+            table: env::table("NIGHTSHIFT_TABLE")?,
+            starts_queue: env::address("NIGHTSHIFT_STARTS_QUEUE")?,
+            continuations_queue: env::address("NIGHTSHIFT_CONTINUATIONS_QUEUE")?,
             event_bus: env::required("NIGHTSHIFT_EVENT_BUS")?,
             model_url: env::parsed("NIGHTSHIFT_MODEL_URL", "a URL such as https://openrouter.ai/api/v1")?,
             sealing: SealingKey::new(env::required("NIGHTSHIFT_SEALING_KEY")?.as_bytes())
@@ -69,9 +69,9 @@ impl Config {
     /// The engine of a worker that is configured so.
     ///
     /// # Errors
-    /// When no client for the model can be made, or a tool cannot be set up.
-    pub async fn engine(self) -> anyhow::Result<Engine> {
-        let aws = startup::aws::config().await;
+    /// When the environment has no region, no client for the model can be made, or a tool cannot be set up.
+    pub fn engine(self) -> anyhow::Result<Engine> {
+        let aws = startup::aws::config()?;
         let queue = ContinuationQueue::new(aws_sdk_sqs::Client::new(&aws), self.starts_queue, self.continuations_queue);
         let clock = Arc::new(SystemClock);
         let bus = Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus));

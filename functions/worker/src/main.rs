@@ -10,7 +10,7 @@ async fn main() -> Result<(), Error> {
     let metrics = startup::metrics::init()?;
     let traces = startup::traces::init("nightshift-worker")?;
     let traces = &traces;
-    let engine = Config::from_env()?.engine().await?;
+    let engine = Config::from_env()?.engine()?;
     let engine = &engine;
     run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
         let until = until(event.context.deadline());

@@ -27,6 +27,8 @@ fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_MODEL_URL", "somewhere", "a URL such as");
     function().refuses_as("NIGHTSHIFT_MODEL_PRICES", "{\"m\": 1}", "a JSON object such as");
     function().refuses_as("NIGHTSHIFT_TOOL_SECRETS", "hunter2", "a JSON object");
+    function().refuses_as("NIGHTSHIFT_TABLE", "no table", "the name of a table");
+    function().refuses_as("NIGHTSHIFT_STARTS_QUEUE", "nightshift-Starts", "an address");
 }
 
 fn function() -> Function {

@@ -27,20 +27,20 @@ pub const BODY_BYTES: usize = INPUT_BYTES + 1024 * 1024;
 /// Seconds that a job is kept after its end, unless its caller says otherwise: a week.
 pub const DEFAULT_RETENTION_SECONDS: u32 = 7 * 24 * 3600;
 
-const MAX_TURNS: RangeInclusive<u32> = 1..=100;
-const MAX_TOOL_CALLS_PER_TURN: RangeInclusive<u32> = 1..=100;
-const TURN_SECONDS: RangeInclusive<u32> = 1..=600;
-const DEADLINE_SECONDS: RangeInclusive<u32> = 1..=86_400;
+pub(crate) const MAX_TURNS: RangeInclusive<u32> = 1..=100;
+pub(crate) const MAX_TOOL_CALLS_PER_TURN: RangeInclusive<u32> = 1..=100;
+pub(crate) const TURN_SECONDS: RangeInclusive<u32> = 1..=600;
+pub(crate) const DEADLINE_SECONDS: RangeInclusive<u32> = 1..=86_400;
 /// To thirty days: longer pauses would outlive what a job has stored.
-const INPUT_SECONDS: RangeInclusive<u32> = 1..=2_592_000;
-const QUEUE_SECONDS: RangeInclusive<u32> = 1..=604_800;
-const RETENTION_SECONDS: RangeInclusive<u32> = 3600..=31_536_000;
-const TOKENS: RangeInclusive<u32> = 1..=u32::MAX;
-const METADATA_PAIRS: usize = 16;
-const METADATA_KEY_CHARS: usize = 64;
-const METADATA_VALUE_CHARS: usize = 512;
-const MODEL_CHARS: usize = 256;
-const KEY_CHARS: usize = 512;
+pub(crate) const INPUT_SECONDS: RangeInclusive<u32> = 1..=2_592_000;
+pub(crate) const QUEUE_SECONDS: RangeInclusive<u32> = 1..=604_800;
+pub(crate) const RETENTION_SECONDS: RangeInclusive<u32> = 3600..=31_536_000;
+pub(crate) const TOKENS: RangeInclusive<u32> = 1..=u32::MAX;
+pub(crate) const METADATA_PAIRS: usize = 16;
+pub(crate) const METADATA_KEY_CHARS: usize = 64;
+pub(crate) const METADATA_VALUE_CHARS: usize = 512;
+pub(crate) const MODEL_CHARS: usize = 256;
+pub(crate) const KEY_CHARS: usize = 512;
 
 /// What the deployment decides where the caller does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

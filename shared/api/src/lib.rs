@@ -4,7 +4,7 @@
 //! In reading order: [`paths`]; [`user`], who asks; [`job_request`] and [`idempotency`], how a job is started;
 //! [`job_view`] and [`page`], how it is read; [`workflow_view`]; [`act_request`] and [`schema`], how it is acted
 //! on; [`event_view`], [`cursor`], [`sse`], [`stream_token`] and [`address`], how it is
-//! followed; [`error`] and [`request_id`], what went wrong and in which request.
+//! followed; [`error`] and [`request_id`], what went wrong and in which request; [`openapi`], all of it for machines.
 
 pub mod act_request;
 pub mod address;
@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod job_request;
 pub mod job_view;
 mod members;
+pub mod openapi;
 pub mod page;
 pub mod paths;
 pub mod request_id;

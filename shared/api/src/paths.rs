@@ -30,6 +30,8 @@ pub const WORKFLOW: &str = "/workflows/{id}";
 pub const VALIDATE_WORKFLOW: &str = "/workflows/validate";
 /// The registered tools.
 pub const TOOLS: &str = "/tools";
+/// The API's description for machines.
+pub const OPENAPI: &str = "/openapi.json";
 /// Whether the process lives.
 pub const HEALTH: &str = "/health";
 /// Counters (local runner).

@@ -1,13 +1,25 @@
 //! The SDK's configuration, made once and shared by every client of a process: they then share its connections and its
 //! credentials, too.
+//!
+//! Region, credentials and endpoint are where Lambda, and whatever stands in for it, puts them: in the environment, or,
+//! for credentials that outlive a process's environment, at the address that it names. The SDK's own loader also looks into
+//! profiles, single sign-on, web identities and instance metadata, which no function has, and which would be a tenth of
+//! its package.
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, ecs::EcsCredentialsProvider,
+    environment::EnvironmentVariableCredentialsProvider, meta::credentials::CredentialsProviderChain,
+    provider_config::ProviderConfig, retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
 };
+
+use crate::env::{self, EnvError};
 
 /// A region is one network away.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -19,20 +31,28 @@ const ATTEMPT: Duration = Duration::from_millis(3_500);
 pub const OPERATION: Duration = Duration::from_secs(8);
 const ATTEMPTS: u32 = 3;
 
-/// The configuration from the environment (region, credentials, endpoint), with our HTTP client, time-outs and retries.
-pub async fn config() -> SdkConfig {
-    loader().load().await
-}
-
-/// The same before it is loaded, for those who must change something, such as the endpoint.
-pub fn loader() -> ConfigLoader {
+/// The configuration from the environment (`AWS_REGION`, credentials, `AWS_ENDPOINT_URL`), with our HTTP client, time-outs
+/// and retries.
+///
+/// # Errors
+/// When there is no region; the error names the variable.
+pub fn config() -> Result<SdkConfig, EnvError> {
+    let region = env::required("AWS_REGION")?;
     install_crypto();
     let client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    aws_config::defaults(BehaviorVersion::latest())
+    let reached = ProviderConfig::without_region().with_http_client(client.clone());
+    let credentials = CredentialsProviderChain::first_try("Environment", EnvironmentVariableCredentialsProvider::new())
+        .or_else("Container", EcsCredentialsProvider::builder().configure(&reached).build());
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(client)
         .timeout_config(timeouts())
         // Standard and not adaptive: that one slows the whole process down when one table or queue throttles.
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+    config.set_endpoint_url(env::optional("AWS_ENDPOINT_URL")?);
+    Ok(config.build())
 }
 
 /// Makes ring the crypto of every rustls in the process, the model client's included, which has none by itself. Harmless

@@ -63,6 +63,36 @@ pub fn named(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|text| !text.trim().is_empty())
 }
 
+/// The name of a table, which is required.
+///
+/// # Errors
+/// When it is not set, or cannot be a table's name.
+pub fn table(name: &'static str) -> Result<String, EnvError> {
+    held(name, required(name)?, is_table, "the name of a table: 3 to 255 letters, digits, `_`, `-` and `.`")
+}
+
+/// The address of a queue or a server, which is required.
+///
+/// # Errors
+/// When it is not set, or is no web address.
+pub fn address(name: &'static str) -> Result<String, EnvError> {
+    held(name, required(name)?, is_address, "an address that begins with https:// or http://")
+}
+
+fn is_table(text: &str) -> bool {
+    (3..=255).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+fn is_address(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()))
+}
+
+fn held(name: &'static str, text: String, holds: fn(&str) -> bool, rule: &str) -> Result<String, EnvError> {
+    if holds(&text) { Ok(text) } else { Err(EnvError::Invalid { name, rule: rule.to_owned() }) }
+}
+
 /// The required variable's value as a `T`; `rule` completes "it must be …" where it is none.
 ///
 /// # Errors
@@ -122,6 +152,26 @@ mod tests {
              be read"
         );
         assert_eq!(named("NIGHTSHIFT_TEST_THAT_NOBODY_SETS"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_a_table_or_an_address_is_refused_by_its_rule() {
+        for table in ["nightshift", "nightshift-Table-1ABC", "a.b"] {
+            assert!(is_table(table), "{table}");
+        }
+        for no_table in ["ab", "a table", "arn:aws:dynamodb:eu-west-1:1:table/x", &"x".repeat(256)] {
+            assert!(!is_table(no_table), "{no_table}");
+        }
+        for address in ["https://sqs.eu-west-1.amazonaws.com/1/x", "http://127.0.0.1:4566/0/x"] {
+            assert!(is_address(address), "{address}");
+        }
+        for no_address in ["nightshift-Starts", "https://", "arn:aws:sqs:eu-west-1:1:x", "https://a b"] {
+            assert!(!is_address(no_address), "{no_address}");
+        }
+        assert_eq!(
+            held("X", "hunter2!".to_owned(), is_table, "a table").unwrap_err().to_string(),
+            "the environment variable X is invalid: it must be a table"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use domain::{
     lane::Lane,
     time::Timestamp,
 };
+use futures_util::future::try_join_all;
 
 use crate::{
     Store,
@@ -52,14 +53,15 @@ pub struct Stall {
 }
 
 impl Store {
-    /// What the due index has up to `now`, at most `limit` entries of each shard, and whether there may be more.
+    /// What the due index has up to `now`, at most `limit` entries of each shard, and whether there may be more. The
+    /// shards are asked side by side: a sweep waits for one answer of the table and not for eight.
     ///
     /// # Errors
     /// When the table cannot be read.
     pub async fn due(&self, now: Timestamp, limit: u32) -> Result<(Vec<Due>, bool), Error> {
         let (mut due, mut more) = (Vec::new(), false);
-        for shard in 0..DUE_SHARDS {
-            let (entries, next) = self.due_page(shard, now, Some(limit), None).await?;
+        let shards = (0..DUE_SHARDS).map(|shard| self.due_page(shard, now, Some(limit), None));
+        for (entries, next) in try_join_all(shards).await? {
             due.extend(entries);
             more |= next.is_some();
         }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use domain::tool_call::{Replay, ToolSpec};
 use serde_json::Value;
 
-use crate::{Tool, ToolContext, ToolError, ToolReply};
+use crate::{Tool, ToolContext, ToolError, ToolReply, TypedTool, limits::DEFAULT_TIMEOUT, typed};
 
 /// A tool without its code.
 #[derive(Debug, Clone)]
@@ -21,6 +21,11 @@ impl Declared {
     /// The tool of this definition.
     pub fn new(spec: ToolSpec, replay: Replay, timeout: Duration) -> Self {
         Self { spec, replay, timeout }
+    }
+
+    /// A typed tool, of which only the definition is used, with the usual time-out.
+    pub(crate) fn of<T: TypedTool>(replay: Replay) -> Self {
+        Self::new(typed::spec::<T::Arguments>(T::NAME, T::DESCRIPTION), replay, DEFAULT_TIMEOUT)
     }
 }
 

@@ -4,7 +4,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -39,16 +39,12 @@ for (const [name, content] of files.sort(([a], [b]) => (a < b ? -1 : 1))) {
   if (name === "LICENSES.txt") {
     continue;
   }
-  const brotli = brotliCompressSync(content, {
-    params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: content.length },
-  });
   const gzip = gzipSync(content, { level: 9 });
-  writeFileSync(join(out, `${name}.br`), brotli);
   writeFileSync(join(out, `${name}.gz`), gzip);
-  total += brotli.length;
-  console.log(`${name.padEnd(12)} ${String(content.length).padStart(7)}  gzip ${String(gzip.length).padStart(6)}  brotli ${String(brotli.length).padStart(6)}`);
+  total += gzip.length;
+  console.log(`${name.padEnd(12)} ${String(content.length).padStart(7)}  gzip ${String(gzip.length).padStart(6)}`);
 }
-console.log(`brotli altogether ${total} bytes`);
+console.log(`gzip altogether ${total} bytes`);
 
 /** The notices of what is in the bundle. */
 function licences() {

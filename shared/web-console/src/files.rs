@@ -1,21 +1,21 @@
-//! The built files, as they are in the binary: each whole and compressed, so that nobody compresses at run time.
+//! The built files, as they are in the binary: compressed, so that nobody compresses at run time and the function's package
+//! has each of them once. Who takes nothing compressed, which no browser does, is sent what it unpacks to.
 
-use std::sync::LazyLock;
+use std::{io::Read as _, sync::LazyLock};
 
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use flate2::read::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
 /// A file.
 pub(crate) struct File {
     name: &'static str,
     content_type: &'static str,
-    plain: &'static [u8],
     gzip: &'static [u8],
-    brotli: &'static [u8],
-    /// Of the content, whichever way it is encoded.
+    /// Of the compressed content.
     hash: LazyLock<String>,
 }
 
@@ -24,10 +24,8 @@ macro_rules! file {
         File {
             name: $name,
             content_type: $content_type,
-            plain: include_bytes!(concat!("../dist/", $name)),
             gzip: include_bytes!(concat!("../dist/", $name, ".gz")),
-            brotli: include_bytes!(concat!("../dist/", $name, ".br")),
-            hash: LazyLock::new(|| hash(include_bytes!(concat!("../dist/", $name)))),
+            hash: LazyLock::new(|| hash(include_bytes!(concat!("../dist/", $name, ".gz")))),
         }
     };
 }
@@ -48,13 +46,6 @@ pub(crate) fn page() -> &'static File {
     &INDEX
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    Plain,
-    Gzip,
-    Brotli,
-}
-
 impl File {
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         OTHERS.iter().find(|file| file.name == name)
@@ -63,22 +54,18 @@ impl File {
     /// The answer to a request: nothing when the asker has it already. A browser asks each time, since the names of the
     /// files stay and their contents do not.
     pub(crate) fn answer(&self, headers: &HeaderMap) -> Response {
-        let encoding = accepted(headers);
-        let (content, name, suffix) = match encoding {
-            Encoding::Plain => (self.plain, None, ""),
-            Encoding::Gzip => (self.gzip, Some("gzip"), "-gz"),
-            Encoding::Brotli => (self.brotli, Some("br"), "-br"),
-        };
+        let packed = takes_gzip(headers);
+        let suffix = if packed { "-gz" } else { "" };
         let tag = format!("\"{}{suffix}\"", self.hash.as_str());
         let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         let has_it = known.flat_map(|value| value.split(',')).any(|one| one.trim().trim_start_matches("W/") == tag);
         let mut answer = if has_it {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
-            let mut answer = content.into_response();
+            let mut answer = if packed { self.gzip.into_response() } else { self.unpacked().into_response() };
             answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-            if let Some(name) = name {
-                answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
+            if packed {
+                answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
             answer
         };
@@ -90,22 +77,23 @@ impl File {
         }
         answer
     }
+
+    fn unpacked(&self) -> Vec<u8> {
+        let mut content = Vec::new();
+        #[expect(clippy::expect_used, reason = "it was packed when the page was built, and a test unpacks every file")]
+        GzDecoder::new(self.gzip).read_to_end(&mut content).expect("the built files are whole");
+        content
+    }
 }
 
-/// The smallest form that the asker takes.
-fn accepted(headers: &HeaderMap) -> Encoding {
-    let mut best = Encoding::Plain;
+/// Whether the asker takes what is compressed with gzip, as every browser does on every origin (brotli only on secure
+/// ones, where it would save a tenth).
+fn takes_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    for one in values.flat_map(|value| value.split(',')) {
+    values.flat_map(|value| value.split(',')).any(|one| {
         let (name, quality) = one.split_once(';').unwrap_or((one, ""));
         let refused =
             quality.trim().strip_prefix("q=").is_some_and(|q| q.trim().parse::<f32>().is_ok_and(|q| q <= 0.0));
-        match name.trim() {
-            _ if refused => {}
-            "br" => best = Encoding::Brotli,
-            "gzip" if best == Encoding::Plain => best = Encoding::Gzip,
-            _ => {}
-        }
-    }
-    best
+        name.trim() == "gzip" && !refused
+    })
 }

@@ -108,7 +108,8 @@ fn each_route_of_the_routers_is_in_the_template_with_the_users_authorizer() {
     }
     for route in of_type(&template(), "AWS::ApiGatewayV2::Route") {
         let key = text(&route["RouteKey"]);
-        if web_console::ROUTES.iter().any(|path| key == format!("GET {path}")) {
+        // So is the API's description.
+        if web_console::ROUTES.iter().chain([&api::paths::OPENAPI]).any(|path| key == format!("GET {path}")) {
             assert_eq!(text(&route["AuthorizationType"]), "NONE", "{key}");
             continue;
         }
@@ -206,6 +207,31 @@ fn times_fit_into_each_other() {
 }
 
 #[test]
+fn no_parameter_takes_what_the_functions_would_refuse() {
+    for (name, parameter) in template()["Parameters"].as_object().expect("the template has parameters") {
+        match text(&parameter["Type"]) {
+            "Number" if parameter.get("AllowedValues").is_some() => {}
+            "Number" => {
+                let (least, most) = (number(&parameter["MinValue"]), number(&parameter["MaxValue"]));
+                let usual = number(&parameter["Default"]);
+                assert!(least >= 1 && least <= usual && usual <= most, "{name}");
+            }
+            "String" if parameter.get("AllowedPattern").is_some() => {
+                assert!(parameter["ConstraintDescription"].is_string(), "{name} says what it must be");
+            }
+            // Free text, of which the functions say at their start what is wrong with it.
+            "String" => {
+                assert!(parameter.get("AllowedValues").is_some() || FREE.contains(&name.as_str()), "{name}");
+            }
+            "CommaDelimitedList" => {}
+            other => panic!("{name} is a {other}"),
+        }
+    }
+}
+
+const FREE: [&str; 3] = ["DefaultModel", "Tools", "LogFilter"];
+
+#[test]
 fn the_stream_is_sent_as_it_is_written() {
     let functions = functions();
     let url = &functions["stream"]["FunctionUrlConfig"];
@@ -257,7 +283,7 @@ fn functions() -> BTreeMap<String, Value> {
         .collect()
 }
 
-fn of_type(template: &Value, kind: &str) -> Vec<Value> {
+pub(super) fn of_type(template: &Value, kind: &str) -> Vec<Value> {
     let resources = template["Resources"].as_object().into_iter().flatten().map(|(_, resource)| resource);
     resources.filter(|resource| resource["Type"] == kind).map(|resource| resource["Properties"].clone()).collect()
 }
@@ -269,7 +295,7 @@ fn properties(resource: &str) -> Value {
 }
 
 /// The template, where `!Tag value` reads as `{"!Tag": value}`.
-fn template() -> Value {
+pub(super) fn template() -> Value {
     let source = read("template.yaml");
     let documents = Yaml::load_from_str(&source).expect("the template is YAML");
     json_of(&documents[0])
@@ -314,7 +340,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("not text: {value}"))
 }
 
@@ -322,6 +348,6 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("not a number: {value}"))
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("not a list: {value}"))
 }
