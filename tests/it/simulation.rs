@@ -105,7 +105,6 @@ missed! {
     the_last_commit_must_look_at_the_inbox: FinalIgnoresInbox from 3;
     every_end_must_close_the_lanes: EndLeavesLanesOpen from 0;
     the_sweeper_must_not_remove_a_due_time: SweeperClearsDue from 1;
-    that_a_job_stands_still_must_be_said_under_conditions: StallUnconditional from 0;
     a_commit_must_record_what_it_owes: ContinuationNotOwed from 8;
     the_last_commit_must_record_what_it_owes: TerminalNotOwed from 0;
     a_restart_must_take_back_text: RestartVoidsNothing from 5;

@@ -42,7 +42,7 @@ pub enum Mutation {
     EndLeavesLanesOpen,
     /// The sweeper removes the due time (counterexample 17).
     SweeperClearsDue,
-    /// That a job stands still is said whatever has happened meanwhile.
+    /// That a job stands still is said whatever has happened meanwhile. Not found by 60 seeds so far.
     StallUnconditional,
     /// A commit does not record that a continuation is owed.
     ContinuationNotOwed,
