@@ -122,8 +122,13 @@ async fn finishes_late(meddler: Meddler) -> Record {
 
 #[tokio::test]
 async fn a_call_that_has_finished_must_not_become_unknown() {
-    let outcome =
-        |record: &Record| record.turns.values().next().and_then(|turn| turn.calls[&0].outcome().map(|it| it.status()));
+    let outcome = |record: &Record| {
+        record
+            .turns
+            .values()
+            .next()
+            .and_then(|turn| turn.calls[&0].outcome().map(domain::tool_call::ToolOutcome::status))
+    };
     assert_eq!(outcome(&finishes_late(nothing()).await), Some(ToolCallStatus::Completed));
     let without = outcome(&finishes_late(unknown_unconditional()).await);
     assert_eq!(without, Some(ToolCallStatus::Unknown), "without the rule the result is not lost");
