@@ -109,6 +109,7 @@ async fn a_key_that_was_called_off_is_free_again_after_ten_minutes_r166() {
             message: None,
             retention_seconds: 3600,
             is_looking: false,
+            trace: None,
         };
         let key = Some(IdempotencyKey { key: "k".to_owned(), fingerprint: "f".to_owned() });
         let new = NewJob { asker, spec: JobSpec::default(), key, run: None, max_at_work: 1 };
