@@ -22,7 +22,10 @@ use domain::{
     approval::{ApprovalRule, Approvals},
     event::{Event, EventBody},
     id::{JobId, LaneName},
-    job::{Asker, Ending, JobKind, JobSpec, ModelSettings, Status, ToolRef},
+    job::{
+        Asker, Compaction, CompactionStrategy, CompactionThreshold, Ending, JobKind, JobSpec, ModelSettings, Status,
+        ToolRef,
+    },
     lane::Lane,
     limits::JobLimits,
     message::{Content, Message},
@@ -38,7 +41,7 @@ use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
 
 use self::{
     scenarios::{EVERY_POINT, People, SCENARIOS, Scenario, TEXT_ONLY},
-    workflow::{script_models, whole_workflow},
+    workflow::{dear_workflow, script_models, whole_workflow},
 };
 
 /// What the tools have done to the world outside.
@@ -103,7 +106,11 @@ struct Run {
 impl Run {
     async fn new(scenario: Scenario) -> Self {
         let world = World::new().await;
-        world.model.script("Do everything", (scenario.script)());
+        if scenario.n_shortened > 0 {
+            world.model.script_model("scripted", (scenario.script)());
+        } else {
+            world.model.script("Do everything", (scenario.script)());
+        }
         if scenario.is_workflow {
             script_models(&world);
         }
@@ -233,7 +240,8 @@ async fn speak(world: &World, worker: &Worker, job: &JobId) -> bool {
     let record = world.record(job).await.unwrap();
     let Some(request) = record.inputs.iter().find(|request| request.is_open()) else { return false };
     let is_told = |lane: &Lane| lane.waits.as_ref().is_some_and(|waits| waits.announced);
-    if record.head.status() != Status::InputRequired || !record.lanes.values().any(is_told) {
+    // Of a question that several lanes wait for, the one that asks tells.
+    if record.head.status() != Status::InputRequired || !record.lanes.get(&request.lane).is_some_and(is_told) {
         return false; // nobody knows yet
     }
     let upkeep = &worker.engine.upkeep;
@@ -247,10 +255,10 @@ async fn speak(world: &World, worker: &Worker, job: &JobId) -> bool {
         }
         let answer = request.answer("approve", None, "ann".to_owned(), request.created_at).unwrap();
         let name = upkeep.clock.fresh_name();
-        if let Ok(AnswerOutcome::Recorded(Some(owed))) =
-            upkeep.store.answer(job, &request.id, &answer, &name, now).await
-        {
-            let _ = upkeep.queue.send(&owed, Line::Continuations, Duration::ZERO).await;
+        if let Ok(AnswerOutcome::Recorded(owed)) = upkeep.store.answer(job, &request.id, &answer, &name, now).await {
+            for owed in owed {
+                let _ = upkeep.queue.send(&owed, Line::Continuations, Duration::ZERO).await;
+            }
         }
     };
     tokio::select! {
@@ -280,6 +288,13 @@ async fn patiently<T>(held_at: Option<&Gate>, work: impl Future<Output = T>) -> 
     work.await
 }
 
+/// So short that every turn after the first is over it.
+const SHORT: Compaction = Compaction {
+    threshold: CompactionThreshold::Tokens(40),
+    preserve_recent: 1,
+    strategy: CompactionStrategy::Summarize,
+};
+
 fn new_job(id: JobId, scenario: &Scenario) -> NewJob {
     let approved = scenario.people != People::Unasked && !scenario.is_workflow;
     let input_seconds = if scenario.people == People::Away { 60 } else { 86_400 };
@@ -297,9 +312,17 @@ fn new_job(id: JobId, scenario: &Scenario) -> NewJob {
             messages: vec![Message::user("Do everything")],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
             tools: ["look", "send", "push"].map(|name| ToolRef::Registered { name: name.to_owned() }).into(),
-            limits: JobLimits { deadline_seconds: 3600, input_seconds, ..JobLimits::default() },
+            limits: JobLimits {
+                deadline_seconds: 3600,
+                input_seconds,
+                max_total_tokens: scenario.budget,
+                ..JobLimits::default()
+            },
             approval: if approved { [("push".to_owned(), ApprovalRule::ALWAYS)].into() } else { Approvals::new() },
-            workflow: scenario.is_workflow.then(|| Box::new(whole_workflow())),
+            workflow: scenario
+                .is_workflow
+                .then(|| Box::new(if scenario.budget.is_some() { dear_workflow() } else { whole_workflow() })),
+            compaction: (scenario.n_shortened > 0).then_some(SHORT),
             ..JobSpec::default()
         },
         key: Some(IdempotencyKey { key: "k".to_owned(), fingerprint: "f".to_owned() }),
@@ -354,10 +377,42 @@ fn check(scenario: &Scenario, record: &Record, outside: &Outside) {
     let n_resolved = events.iter().filter(|event| matches!(event.body, EventBody::InputResolved(_))).count();
     assert_eq!(n_said, usize::from(scenario.people == People::Present && !scenario.is_workflow));
     assert_eq!(n_resolved, usize::from(scenario.people != People::Unasked));
-    if scenario.is_workflow {
+    if scenario.budget.is_some() {
+        let asked = events.iter().filter(|event| matches!(event.body, EventBody::InputRequested(_))).count();
+        assert_eq!((asked, record.inputs.len()), (1, 1), "people are asked once for all lanes");
+    } else if scenario.is_workflow {
         ran_once(record);
     }
     fenced(events);
+}
+
+/// Whoever asked the model for an answer, and however often, told it what is on record.
+fn one_conversation(scenario: &Scenario, record: &Record, world: &World) {
+    let shortened: Vec<_> = record.turns.values().flat_map(|turn| &turn.shortened).collect();
+    assert_eq!(shortened.len(), scenario.n_shortened, "{shortened:#?}");
+    if shortened.is_empty() {
+        return;
+    }
+    let stand_ins: HashSet<&str> = shortened.iter().map(|shortened| shortened.text.as_str()).collect();
+    for request in world.model.requests() {
+        let [first, rest @ ..] = request.messages() else { panic!("nothing was said") };
+        let is_summary = first["role"] == "system";
+        // The first turn's conversation is as it was asked.
+        let as_asked = rest.is_empty() && first["content"] == "Do everything";
+        let told = first["content"].as_str().unwrap();
+        assert!(is_summary || as_asked || stand_ins.contains(told), "{told:?} is not on record: {stand_ins:#?}");
+    }
+    let mut events: Vec<_> = record
+        .events
+        .iter()
+        .filter_map(|event| match &event.body {
+            EventBody::ContextCompacted(told) => Some(told),
+            _ => None,
+        })
+        .collect();
+    events.dedup();
+    let told: Vec<_> = shortened.iter().map(|shortened| &shortened.told).collect();
+    assert_eq!(events, told, "viewers are told what is on record, in its order");
 }
 
 /// The workflow went the way that it has to, each node once.
@@ -414,6 +469,7 @@ async fn checked(run: &mut Run, fault: &str, job: &JobId, record: &Record) {
     let sent = run.world.faults.sent();
     let checked = std::panic::catch_unwind(AssertUnwindSafe(|| {
         check(&run.scenario, record, &run.outside.lock().unwrap_or_else(PoisonError::into_inner));
+        one_conversation(&run.scenario, record, &run.world);
     }));
     if checked.is_err() {
         let trace: String = sent.iter().map(|sent| format!("  {sent}\n")).collect();
@@ -489,6 +545,7 @@ async fn without_a_fault_everything_is_done_once() {
         let (_, record) = run.whole().await;
         let outside = run.outside.lock().unwrap();
         check(&scenario, &record, &outside);
+        one_conversation(&scenario, &record, &run.world);
         let n_called = |name: &str| scenario.calls.iter().filter(|call| **call == name).count();
         let n_pushed = if scenario.people == People::Away { 0 } else { n_called("push") };
         assert_eq!((outside.looked as usize, outside.pushed as usize), (n_called("look"), n_pushed));

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod acting;
+mod budgets;
+mod compaction;
 mod counterexamples;
 mod crash_points;
 mod events;
@@ -20,4 +22,5 @@ mod tool_calls;
 mod turns;
 mod upgrade;
 mod upstream;
+mod workflow_limits;
 mod workflows;

@@ -16,8 +16,9 @@ use axum::{
     response::IntoResponse,
     routing::post,
 };
-use local::demo_model::{Call, Script, Turn};
+use local::demo_model::{Call, Fault, Script, Turn};
 use remote_tools::{Parts, Secrets};
+use reqwest::Method;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -31,6 +32,8 @@ use serde_json::{Value, json};
 use tests::System;
 use tokio::net::TcpListener;
 use tools::config::ToolsConfig;
+
+use crate::workflows::{agent, chain};
 
 async fn serve(router: Router) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -121,6 +124,51 @@ async fn a_job_uses_the_tools_of_an_mcp_server_that_it_names() {
     let results: Vec<_> = job["tool_calls"].as_array().unwrap().iter().map(|call| call["result"].clone()).collect();
     assert_eq!(results, ["find: Momo", "calculate: a fine"], "{job}");
     assert_eq!(names_of(&system.model.requests()[0].body), ["calculate", "find", "lend", "library__calculate"]);
+}
+
+#[tokio::test]
+async fn a_retried_job_has_the_tools_of_its_servers() {
+    let (system, _) = system_with_library().await;
+    let script = Script::new()
+        .turn(Turn::calls([Call::new("find", r#"{"title": "Momo"}"#)]))
+        .turn(Turn::calls([Call::new("find", r#"{"title": "Jim"}"#)]).fault(Fault::Status(401, "no")))
+        .turn(Turn::text("Found both."));
+    system.model.script("Find two", script);
+    let job = json!({"input": "Find two", "tools": [{"type": "mcp", "server": "library", "tools": ["find"]}]});
+    let job = system.submit(job).await;
+    let job = system.finished(&job).await;
+    assert_eq!(job["status"], "failed", "{job}");
+    let (status, again) = system.post(&format!("/jobs/{}/retry", job["id"].as_str().unwrap())).await;
+    assert_eq!(status, 202, "{again}");
+    let again = system.finished(&again).await;
+    assert_eq!(
+        (again["status"].as_str(), again["output"].as_str()),
+        (Some("completed"), Some("Found both.")),
+        "{again}"
+    );
+    let results: Vec<_> = again["tool_calls"].as_array().unwrap().iter().map(|call| call["result"].clone()).collect();
+    assert_eq!(results, ["find: Jim"], "what was found before is kept, and not looked for again");
+    let told = system.model.requests().last().unwrap().messages().to_vec();
+    assert_eq!(told[2]["content"], "find: Momo");
+}
+
+#[tokio::test]
+async fn a_workflows_agent_names_a_tool_of_a_server() {
+    let (system, _) = system_with_library().await;
+    let script =
+        Script::new().turn(Turn::calls([Call::new("find", r#"{"title": "Momo"}"#)])).turn(Turn::text("Found."));
+    system.model.script_model("test/one", script);
+    let named = |tool: &str| chain(&[agent("one", json!({"tools": [tool]}))]);
+    let served = json!([{"type": "mcp", "server": "library", "tools": ["find"]}]);
+    let job = system.submit(json!({"input": "Go", "workflow": named("find"), "tools": served})).await;
+    let job = system.finished(&job).await;
+    assert_eq!((job["output"].as_str(), job["tool_calls"][0]["result"].as_str()), (Some("Found."), Some("find: Momo")));
+    assert_eq!(names_of(&system.model.requests()[0].body), ["find"]);
+    for unknown in ["lend", "library"] {
+        let body = json!({"input": "Go", "workflow": named(unknown), "tools": served});
+        let (status, error) = system.answer(system.request(Method::POST, "/jobs").json(&body)).await;
+        assert_eq!((status.as_u16(), error["error"]["details"][0]["code"].as_str()), (400, Some("UNKNOWN_TOOL")));
+    }
 }
 
 #[tokio::test]

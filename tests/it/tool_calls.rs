@@ -130,3 +130,33 @@ async fn a_broken_tool_fails_the_job_r95() {
     assert_eq!(job["tool_calls"][0]["status"], "error");
     assert!(!job.to_string().contains("hunter2"), "a cause was shown: {job}");
 }
+
+#[tokio::test]
+async fn what_was_asked_and_what_came_of_it_is_in_the_job_and_in_the_log_r178() {
+    let system = System::start().await;
+    let calls = [
+        Call::new("add", r#"{"a": 1, "b": 2}"#),
+        Call::new("add", r#"{"b": 2, "a": 1}"#),
+        Call::new("throws", "{}"),
+        Call::new("nowhere", "{}"),
+    ];
+    let script = Script::new().turn(Turn::calls(calls)).turn(Turn::text("So it is."));
+    let job = system.run("Keep a ledger", script).await;
+    let in_job = job["tool_calls"].as_array().unwrap();
+    let outcomes: Vec<&str> = in_job.iter().map(|call| call["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["done", "done", "failed", "failed"], "{in_job:#?}");
+    assert_eq!(in_job[0]["fingerprint"], in_job[1]["fingerprint"], "the order of members means nothing");
+    assert_ne!(in_job[0]["fingerprint"], in_job[2]["fingerprint"]);
+    assert_eq!((in_job[0]["attempts"].as_u64(), in_job[3]["attempts"].as_u64()), (Some(1), None), "the last never ran");
+    let log = system.log(&job).await;
+    for call in in_job {
+        let told = log.iter().rfind(|event| event["id"] == call["id"]).unwrap();
+        for field in ["name", "arguments", "status", "fingerprint", "started_at", "finished_at", "attempts", "outcome"]
+        {
+            assert_eq!(told[field], call[field], "{field} of {call}");
+        }
+        for field in ["fingerprint", "started_at", "finished_at"] {
+            assert!(call[field].is_string(), "{field} of {call}");
+        }
+    }
+}

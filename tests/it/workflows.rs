@@ -31,7 +31,7 @@ fn script(system: &System, models: &Value) {
     }
 }
 
-async fn waiting(system: &System, job: &Value) -> Value {
+pub(crate) async fn waiting(system: &System, job: &Value) -> Value {
     let id = job["id"].as_str().unwrap();
     let mut after = 0;
     loop {
@@ -45,7 +45,7 @@ async fn waiting(system: &System, job: &Value) -> Value {
     }
 }
 
-async fn answer(system: &System, job: &Value, body: Value) -> Value {
+pub(crate) async fn answer(system: &System, job: &Value, body: Value) -> Value {
     let open = job["input_requests"].as_array().unwrap().iter().find(|request| request["answer"].is_null()).unwrap();
     let path = format!("/jobs/{}/input_requests/{}", job["id"].as_str().unwrap(), open["id"].as_str().unwrap());
     let (status, answer) = system.answer(system.request(Method::POST, &path).json(&body)).await;
@@ -129,7 +129,7 @@ async fn a_loop_runs_until_it_is_done_and_a_person_reviews_what_came_of_it() {
 }
 
 /// A start, these nodes one after another, and an output.
-fn chain(nodes: &[Value]) -> Value {
+pub(crate) fn chain(nodes: &[Value]) -> Value {
     let node =
         |id: &str, kind: &str, data: Value| json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data});
     let mut all = vec![node("start", "start", json!({"label": "Start"}))];
@@ -143,7 +143,7 @@ fn chain(nodes: &[Value]) -> Value {
     json!({"meta": {"version": "2.0.0", "name": "Chain"}, "nodes": all, "edges": edges})
 }
 
-fn agent(id: &str, more: Value) -> Value {
+pub(crate) fn agent(id: &str, more: Value) -> Value {
     let mut data = json!({"label": id, "model": format!("test/{id}"), "prompt": "Go."});
     data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({"id": id, "type": "agent", "position": {"x": 0, "y": 0}, "data": data})

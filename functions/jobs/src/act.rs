@@ -2,19 +2,21 @@
 
 use api::{
     error::{ApiError, Missing},
-    job_view::{JobView, StreamTokenView},
+    idempotency::{self, IdempotencyKey},
+    job_view::{CancellationView, JobView, StreamTokenView},
     user::User,
 };
 use axum::{
     Json,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
 };
 use domain::{
     id::{JobId, WriterId},
     job::Ending,
 };
-use store::{DeleteOutcome, EndOutcome};
+use store::{CallOffOutcome, DeleteOutcome, EndOutcome};
 
 use crate::{Desk, unavailable};
 
@@ -27,6 +29,28 @@ pub(crate) async fn cancel(
     desk.end(&head.id).await?;
     let record = desk.own_record(&user, &id, true).await?;
     Ok(Json(desk.view(record).await?))
+}
+
+/// Cancels the job that was started under a key; or, where none was yet, keeps one from being started for a while, so that
+/// a start request that is still on its way, or was lost and is sent again, starts nothing (R166).
+pub(crate) async fn cancel_key(
+    State(desk): State<Desk>,
+    User(user): User,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let key = IdempotencyKey::of(&headers).map_err(|finding| ApiError::Invalid(vec![finding]))?;
+    let key = key.ok_or_else(|| {
+        let message = "Send the `Idempotency-Key` of the start that is to be cancelled, or cancel a job by its id.";
+        ApiError::invalid(idempotency::HEADER, message)
+    })?;
+    match desk.store.call_off(&user, key.as_str(), (desk.now)()).await.map_err(unavailable)? {
+        CallOffOutcome::CalledOff(until) => {
+            Ok((StatusCode::ACCEPTED, Json(CancellationView::new(until))).into_response())
+        }
+        CallOffOutcome::Started(job) => {
+            Ok(cancel(State(desk), User(user), Path(job.to_string())).await?.into_response())
+        }
+    }
 }
 
 pub(crate) async fn delete(

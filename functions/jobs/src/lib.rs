@@ -56,6 +56,7 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::JOB_EVENTS, get(read::events))
         .route(paths::TOOL_CALL, get(read::tool_call))
         .route(paths::CANCEL, post(act::cancel))
+        .route(paths::CANCEL_KEY, post(act::cancel_key))
         .route(paths::STREAM_TOKEN, post(act::stream_token))
         .route(paths::MESSAGES, post(people::post))
         .route(paths::INPUT_REQUEST, post(people::answer))

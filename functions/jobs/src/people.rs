@@ -37,11 +37,12 @@ pub(crate) async fn answer(
     let answer = answer.answers(&asked, user.to_string(), now)?;
     let outcome = desk.store.answer(&head.id, &request, &answer, &signature()?, now).await.map_err(unavailable)?;
     match outcome {
-        AnswerOutcome::Recorded(None) => {}
-        AnswerOutcome::Recorded(Some(owed)) => {
-            if let Err(error) = desk.queue.send(&owed, Line::Continuations, Duration::ZERO).await {
-                // Recorded as owed: the sweeper sends it.
-                tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "turn not sent");
+        AnswerOutcome::Recorded(owed) => {
+            for owed in owed {
+                if let Err(error) = desk.queue.send(&owed, Line::Continuations, Duration::ZERO).await {
+                    // Recorded as owed: the sweeper sends it.
+                    tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "turn not sent");
+                }
             }
         }
         AnswerOutcome::Answered(request) => return Err(already_answered(&request)),

@@ -107,7 +107,7 @@ impl Starter {
         trace: Option<TraceParent>,
     ) -> Result<(StatusCode, JobView), ApiError> {
         if let Some(key) = &key
-            && let Some(known) = self.store.job_of_key(&user, key).await.map_err(unavailable)?
+            && let Some(known) = self.store.job_of_key(&user, key, (self.now)()).await.map_err(unavailable)?
         {
             return self.answer(known).await;
         }
@@ -190,6 +190,7 @@ impl Starter {
             }
             CreateOutcome::ExistingGone(job) => Err(gone(&job)),
             CreateOutcome::KeyReused => Err(ApiError::idempotency_key_reused()),
+            CreateOutcome::CalledOff => Err(called_off()),
             CreateOutcome::TooManyJobs => {
                 Err(ApiError::RateLimited { limit: self.max_at_work, retry_after: TRY_AGAIN })
             }
@@ -223,6 +224,16 @@ impl Starter {
 /// The caller's place in a trace. What cannot be read is, by the standard, as good as none.
 fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
     headers.get("traceparent")?.to_str().ok()?.parse().ok()
+}
+
+fn called_off() -> ApiError {
+    ApiError::Conflict {
+        code: "cancelled_before_start",
+        message:
+            "What was to be started under this Idempotency-Key was cancelled before. Use a new key to start it all \
+                  the same."
+                .to_owned(),
+    }
 }
 
 fn gone(job: &JobId) -> ApiError {

@@ -40,7 +40,7 @@ pub(crate) async fn retry(
         fingerprint: idempotency::fingerprint(format!("retry {id} {}", String::from_utf8_lossy(&body)).as_bytes()),
     });
     if let Some(key) = &key
-        && let Some(known) = starter.store.job_of_key(&user, key).await.map_err(unavailable)?
+        && let Some(known) = starter.store.job_of_key(&user, key, (starter.now)()).await.map_err(unavailable)?
     {
         let (status, view) = starter.answer(known).await?;
         return Ok((status, [(header::LOCATION, paths::job(&view.summary.id))], Json(view)).into_response());

@@ -6,7 +6,7 @@ use api::{
 };
 use domain::{
     id::UserId,
-    job::{JobSpec, WorkflowSpec},
+    job::{JobSpec, ToolRef, WorkflowSpec, served_name},
     message::{Content, Message, Part},
     workflow::{self, Checked, Known, RunInput, check},
 };
@@ -41,9 +41,7 @@ impl Starter {
         };
         let known = Known {
             default_model: Some(spec.settings.model.clone()).filter(|model| !model.is_empty()),
-            tools: Some(
-                self.tools.iter().cloned().chain(spec.tools.iter().map(|tool| tool.name().to_owned())).collect(),
-            ),
+            tools: named(&spec.tools).map(|named| named.chain(self.tools.iter().cloned()).collect()),
             subflows: self.store.subflows(user, &document).await.map_err(unavailable)?,
         };
         let Checked { workflow, warnings } = check(&document, &known).map_err(|findings| {
@@ -55,6 +53,20 @@ impl Starter {
         spec.workflow = Some(Box::new(WorkflowSpec { id, version, workflow, input }));
         Ok(warnings)
     }
+}
+
+/// The tools that nodes may name of those that the job brings. Nothing when nobody can tell, since all tools of a server
+/// are among them.
+fn named(tools: &[ToolRef]) -> Option<impl Iterator<Item = String>> {
+    let names = tools.iter().map(|tool| match tool {
+        ToolRef::Registered { name } => Some(vec![name.clone()]),
+        ToolRef::Client { spec, .. } => Some(vec![spec.name.clone()]),
+        ToolRef::Mcp { server, tools: served } => {
+            let served = served.as_ref()?.iter();
+            Some(served.map(|tool| served_name(tools, server, tool)).collect())
+        }
+    });
+    Some(names.collect::<Option<Vec<_>>>()?.into_iter().flatten())
 }
 
 /// What a workflow runs on: the last thing that the user said, and what came with it.

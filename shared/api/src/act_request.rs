@@ -50,7 +50,7 @@ impl AnswerRequest {
     /// With everything that was found.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let mut findings = Findings::default();
-        let mut members = object(body, "an object with `action`", &mut findings)?;
+        let mut members = object(body, "an object with `action`")?;
         let action = members.text("action", &mut findings);
         if action.is_none() && findings.len() == 0 {
             findings.add("action", "`action` is required: an action, or the id of one of the request's options.");
@@ -123,7 +123,7 @@ impl MessageRequest {
     /// With everything that was found.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let mut findings = Findings::default();
-        let mut members = object(body, "an object with `content`", &mut findings)?;
+        let mut members = object(body, "an object with `content`")?;
         let content = members.take("content");
         members.finish(&mut findings);
         let content = match content {
@@ -161,19 +161,19 @@ impl RetryRequest {
             return Ok(Self::default());
         }
         let mut findings = Findings::default();
-        let mut members = object(body, "an object, or nothing", &mut findings)?;
+        let mut members = object(body, "an object, or nothing")?;
         let node_id = members.text("node_id", &mut findings);
         members.finish(&mut findings);
         findings.into_result(Some(Self { node_id }))
     }
 }
 
-fn object(body: &[u8], expected: &str, findings: &mut Findings) -> Result<Members, ApiError> {
+fn object(body: &[u8], expected: &str) -> Result<Members, ApiError> {
     if body.len() > BODY_BYTES {
         return Err(ApiError::TooLarge { bytes: body.len() });
     }
     match serde_json::from_slice(body) {
-        Ok(Value::Object(map)) => Ok(Members::new(map, "", findings)),
+        Ok(Value::Object(map)) => Ok(Members::new(map, "")),
         _ => Err(ApiError::Invalid(vec![Finding::new("body", format!("The body must be JSON: {expected}."))])),
     }
 }

@@ -214,6 +214,7 @@ pub(crate) mod tests {
             EventBody::ContextCompacted(Compacted {
                 messages: 5,
                 tokens_before: 9000,
+                tokens_after: 1200,
                 strategy: CompactionStrategy::Summarize,
                 error: None,
             }),

@@ -3,7 +3,6 @@
 
 mod conversation;
 mod tools;
-pub(crate) mod unsupported;
 
 use std::{fmt, ops::RangeInclusive};
 
@@ -134,7 +133,7 @@ impl StartJobRequest {
             return Err(ApiError::TooLarge { bytes });
         }
         let mut findings = Findings::default();
-        let request = Self::read(Members::new(map, "", &mut findings), defaults, is_tool, &mut findings);
+        let request = Self::read(Members::new(map, ""), defaults, is_tool, &mut findings);
         findings.into_result(request)
     }
 

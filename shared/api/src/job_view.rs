@@ -221,6 +221,22 @@ pub struct StreamTokenView {
     pub expires_at: Timestamp,
 }
 
+/// Nothing was started under a key, and nothing will be for a while: the answer of a cancel that came ahead of the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancellationView {
+    /// `cancellation`.
+    pub object: String,
+    /// Until when a start under the key is refused.
+    pub expires_at: Timestamp,
+}
+
+impl CancellationView {
+    /// A cancellation that holds until then.
+    pub fn new(expires_at: Timestamp) -> Self {
+        Self { object: "cancellation".to_owned(), expires_at }
+    }
+}
+
 /// A registered tool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolView {

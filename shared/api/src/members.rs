@@ -5,10 +5,7 @@ use std::{ops::RangeInclusive, str::FromStr};
 use domain::id::InvalidId;
 use serde_json::{Map, Value};
 
-use crate::{
-    error::{ApiError, Finding},
-    job_request::unsupported,
-};
+use crate::error::{ApiError, Finding};
 
 /// More findings than this help nobody, and a hostile body could cause millions.
 const MOST_FINDINGS: usize = 50;
@@ -75,23 +72,15 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// The members of the object at `path`, without those that are not supported.
-    pub(crate) fn new(mut map: Map<String, Value>, path: &str, findings: &mut Findings) -> Self {
-        let unsupported: Vec<String> =
-            map.keys().filter(|name| unsupported::is_unsupported(&join(path, name))).cloned().collect();
-        for name in unsupported {
-            if map.remove(&name).is_some_and(|value| !value.is_null()) {
-                let path = join(path, &name);
-                findings.add(path.clone(), unsupported::message(&format!("`{path}`")));
-            }
-        }
+    /// The members of the object at `path`.
+    pub(crate) fn new(map: Map<String, Value>, path: &str) -> Self {
         Self { map, path: path.to_owned() }
     }
 
     /// The members of `value` at `path`, or a finding.
     pub(crate) fn of(value: Value, path: &str, findings: &mut Findings) -> Option<Self> {
         match value {
-            Value::Object(map) => Some(Self::new(map, path, findings)),
+            Value::Object(map) => Some(Self::new(map, path)),
             other => {
                 findings.wrong_type(path, "an object", &other);
                 None

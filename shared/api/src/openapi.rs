@@ -23,7 +23,7 @@ mod tests {
     use super::*;
     use crate::{
         event_view::{EventsView, tests as events},
-        job_request::{Defaults, StartJobRequest, unsupported},
+        job_request::{Defaults, StartJobRequest},
         schema,
     };
 
@@ -141,8 +141,7 @@ mod tests {
             with("response_format", json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {}}})),
         ];
         let compaction = with("compaction", json!({"threshold": "auto", "preserve_recent": 5, "strategy": "truncate"}));
-        let later = [compaction].into_iter().filter(|_| !unsupported::is_unsupported("compaction"));
-        for body in good.into_iter().chain(later) {
+        for body in good.into_iter().chain([compaction]) {
             assert!(read(&body), "the code refuses {body}");
             assert_eq!(fits("StartJob", &body), Ok(()), "{body}");
         }

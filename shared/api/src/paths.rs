@@ -14,6 +14,8 @@ pub const JOB_STREAM: &str = "/jobs/{id}/stream";
 pub const TOOL_CALL: &str = "/jobs/{id}/tool_calls/{call_id}";
 /// Cancel.
 pub const CANCEL: &str = "/jobs/{id}/cancel";
+/// Cancel what was, or will be, started under an `Idempotency-Key`.
+pub const CANCEL_KEY: &str = "/jobs/cancel";
 /// Answer an input request.
 pub const INPUT_REQUEST: &str = "/jobs/{id}/input_requests/{request_id}";
 /// Say something to a running job.

@@ -3,16 +3,19 @@
 use std::ops::Range;
 
 use crate::{
-    id::LaneName,
+    compaction::{self, Shortened},
+    id::{LaneName, ToolCallId},
     inbox::{InboxMessage, between},
     limits::{RESULT_BYTES_TO_MODEL, TURN_BYTES_TO_MODEL},
     message::{Content, Message},
-    tool_call::ToolOutcome,
+    tokens,
+    tool_call::{ToolOutcome, ToolSpec},
     turn::{Turn, Turns},
 };
 
-/// The conversation of a lane before its turn `next`: what was `asked`, what each turn before has added, and the messages
-/// that came in, the first `known` of them, each before the first turn that knew it.
+/// The conversation of a lane before its turn `next`, as the model is to read it: what was `asked`, what each turn before
+/// has added, and the messages that came in, the first `known` of them, each before the first turn that knew it; shorter
+/// by what was recorded in these turns and in `next` itself.
 pub fn conversation(
     asked: &[Message],
     turns: &Turns,
@@ -21,20 +24,95 @@ pub fn conversation(
     next: u32,
     known: u32,
 ) -> Vec<Message> {
-    let mut messages = asked.to_vec();
-    let mut taken = 0;
-    for turn in before(turns, lane, next) {
-        let knew = turn.answer.as_ref().map_or(taken, |answer| answer.inbox);
-        messages.extend(between(inbox, taken, knew).map(InboxMessage::as_message));
-        taken = taken.max(knew);
-        messages.extend(said(turn));
+    Told::new(asked, turns, inbox, lane, next, known).into_messages()
+}
+
+/// A lane's conversation: the whole of it, and what stands for its earlier part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Everything. It only ever grows: that a later turn counts its messages as an earlier one did is what
+    /// [`Shortened::through`] relies on.
+    pub whole: Vec<Message>,
+    /// What stands for the earlier part, if anything does.
+    pub latest: Option<Shortened>,
+    /// What the provider counted last: tokens, and the messages that they were of. Nothing when the conversation was made
+    /// shorter since.
+    counted: Option<(u64, usize)>,
+}
+
+impl Told {
+    /// The conversation before the lane's turn `next`; the arguments are those of [`conversation`].
+    pub fn new(
+        asked: &[Message],
+        turns: &Turns,
+        inbox: &[InboxMessage],
+        lane: &LaneName,
+        next: u32,
+        known: u32,
+    ) -> Self {
+        let mut whole = asked.to_vec();
+        let (mut taken, mut counted) = (0, None);
+        for turn in before(turns, lane, next) {
+            let knew = turn.answer.as_ref().map_or(taken, |answer| answer.inbox);
+            whole.extend(between(inbox, taken, knew).map(InboxMessage::as_message));
+            taken = taken.max(knew);
+            if !turn.shortened.is_empty() {
+                counted = None;
+            }
+            if let Some(answer) = turn.answer.as_ref().filter(|answer| answer.usage.input_tokens > 0) {
+                counted = Some((answer.usage.input_tokens, whole.len()));
+            }
+            whole.extend(said(turn));
+        }
+        whole.extend(between(inbox, taken, known).map(InboxMessage::as_message));
+        let of_next = turns.get(&(lane.clone(), next));
+        let latest = before(turns, lane, next).chain(of_next).flat_map(|turn| &turn.shortened).next_back().cloned();
+        if of_next.is_some_and(|turn| !turn.shortened.is_empty()) {
+            counted = None;
+        }
+        Self { whole, latest, counted }
     }
-    messages.extend(between(inbox, taken, known).map(InboxMessage::as_message));
-    messages
+
+    /// The conversation as the model is to read it.
+    pub fn into_messages(self) -> Vec<Message> {
+        match &self.latest {
+            Some(latest) => latest.applied(self.whole),
+            None => self.whole,
+        }
+    }
+
+    /// Tokens of what the model is to read, with these tools: what the provider counted, and an estimate of the rest.
+    pub fn tokens(&self, tools: &[ToolSpec]) -> u64 {
+        if let Some((tokens, n)) = self.counted {
+            return tokens + tokens::of_messages(self.whole.get(n..).unwrap_or_default());
+        }
+        let orders = compaction::standing_orders(&self.whole);
+        let read = match &self.latest {
+            Some(latest) => {
+                let through = latest.through as usize;
+                tokens::of_messages(&self.whole[..orders.min(through)])
+                    + tokens::of_message(&latest.as_message())
+                    + tokens::of_messages(self.whole.get(through..).unwrap_or_default())
+            }
+            None => tokens::of_messages(&self.whole),
+        };
+        read + tokens::of_tools(tools)
+    }
+
+    /// The ids of all calls in it, of those that the model is not told of any more, too.
+    pub fn call_ids(&self) -> impl Iterator<Item = &ToolCallId> {
+        self.whole
+            .iter()
+            .flat_map(|message| match message {
+                Message::Assistant { tool_calls, .. } => tool_calls.as_slice(),
+                Message::System { .. } | Message::User { .. } | Message::Tool { .. } => &[],
+            })
+            .map(|call| &call.id)
+    }
 }
 
 /// The lane's turns before `next`, in order.
-pub fn before<'a>(turns: &'a Turns, lane: &LaneName, next: u32) -> impl Iterator<Item = &'a Turn> {
+pub fn before<'a>(turns: &'a Turns, lane: &LaneName, next: u32) -> impl DoubleEndedIterator<Item = &'a Turn> + use<'a> {
     // Never ends before it begins: such a range panics, and a lane at its first turn has none before.
     let before: Range<(LaneName, u32)> = (lane.clone(), 1)..(lane.clone(), next.max(1));
     turns.range(before).map(|(_, turn)| turn)

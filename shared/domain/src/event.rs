@@ -236,14 +236,16 @@ impl From<NodeEvent> for Option<EventBody> {
     }
 }
 
-/// How a conversation was shortened.
+/// How a conversation was shortened. A turn that is begun again tells it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compacted {
     /// Messages that were made one, or left out.
     pub messages: u32,
     /// Tokens that the conversation had, as far as known.
     pub tokens_before: u64,
-    /// How.
+    /// Tokens that it has now, about.
+    pub tokens_after: u64,
+    /// How it was done.
     pub strategy: CompactionStrategy,
     /// Why it was not done as asked, when the summary failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

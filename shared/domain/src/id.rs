@@ -122,6 +122,11 @@ impl InputRequestId {
     pub fn of(lane: &LaneName, turn: u32, about: &str) -> Self {
         Self(format!("{lane}.{turn}.{about}"))
     }
+
+    /// The id of a question that is asked for the whole job: the same whichever lane asks.
+    pub fn of_job(about: &str) -> Self {
+        Self(format!("job.{about}"))
+    }
 }
 
 impl ToolCallId {

@@ -217,6 +217,11 @@ impl InputRequest {
         self.answer.is_none()
     }
 
+    /// Whether it is asked for the whole job: any number of its lanes may wait for the answer.
+    pub fn is_of_job(&self) -> bool {
+        self.kind == InputKind::Budget
+    }
+
     /// What can be done about it: actions, and the ids of its options.
     pub fn choices(&self) -> Vec<&str> {
         let actions = self.kind.actions(self.tool_call.is_some()).iter().map(|action| action.as_str());

@@ -351,6 +351,14 @@ impl Head {
         }
     }
 
+    /// When its time is up, as far as that is known while it runs.
+    pub fn deadline(&self) -> Timestamp {
+        match self.state {
+            State::Running { deadline_at } => deadline_at,
+            _ => Timestamp::from_millis(i64::MAX),
+        }
+    }
+
     /// What it owes.
     pub fn owed(&self) -> Owed {
         match &self.state {

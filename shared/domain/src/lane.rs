@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{LaneName, WriterId},
+    id::{InputRequestId, LaneName, WriterId},
     limits::MAX_TRIES,
     time::Timestamp,
 };
@@ -79,6 +79,9 @@ pub struct Waits {
     pub until: Timestamp,
     /// Whether the event bus was told.
     pub announced: bool,
+    /// The one question that it waits for, where that is asked for the whole job and other lanes may wait for it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<InputRequestId>,
 }
 
 /// The two facts that fence a turn's writes.
@@ -278,10 +281,35 @@ impl Lane {
             backoffs: 0,
             sweeps: 0,
             lease: None,
-            waits: Some(Waits { pending, until, announced: false }),
+            waits: Some(Waits { pending, until, announced: false, on: None }),
             due_at: Some((now + times.margin).min(until)),
             ..self.clone()
         }
+    }
+
+    /// The turn waits for the answer to a question of the whole job, which expires at `until`. `asks`: it is this lane that
+    /// asks, and that the event bus is told of.
+    pub fn paused_on(
+        &self,
+        question: &InputRequestId,
+        asks: bool,
+        until: Timestamp,
+        now: Timestamp,
+        times: &LeaseTimes,
+    ) -> Self {
+        let paused = self.paused(1, until, now, times);
+        let waits = Waits { pending: 1, until, announced: !asks, on: Some(question.clone()) };
+        Self { waits: Some(waits), due_at: if asks { paused.due_at } else { Some(until) }, ..paused }
+    }
+
+    /// Whether it waits for the answer to this question of the whole job, which `asker` asks. Lanes of earlier releases do
+    /// not say for what they wait.
+    pub fn waits_on(&self, question: &InputRequestId, asker: &LaneName) -> bool {
+        self.open
+            && self.waits.as_ref().is_some_and(|waits| match &waits.on {
+                Some(on) => on == question,
+                None => self.name == *asker,
+            })
     }
 
     /// The event bus knows that it waits: nothing is due until the first question expires.

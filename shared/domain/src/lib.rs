@@ -4,13 +4,14 @@
 //! In reading order: [`id`] and [`time`]; [`message`], [`tool_call`], [`usage`], [`price`] and [`answer`], what is said and done; [`inbox`],
 //! [`input_request`], [`approval`] and [`budget`], where people come in;
 //! [`lane`] and [`job`], where the rules are; [`turn`] and [`so_far`], what turns add up to; [`conversation`], what the model
-//! is told; [`workflow`], graphs of such conversations; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`],
+//! is told, [`tokens`] and [`compaction`], how that is kept short; [`workflow`], graphs of such conversations; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`],
 //! [`sealed`], [`trace`] and [`limits`].
 
 pub mod answer;
 pub mod approval;
 pub mod budget;
 pub mod canonical;
+pub mod compaction;
 pub mod continuation;
 pub mod conversation;
 pub mod event;
@@ -27,6 +28,7 @@ pub mod retry;
 pub mod sealed;
 pub mod so_far;
 pub mod time;
+pub mod tokens;
 pub mod tool_call;
 pub mod trace;
 pub mod turn;

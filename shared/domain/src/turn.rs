@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     answer::Answer,
+    compaction::Shortened,
     id::LaneName,
     job::{Head, Metrics},
     lane::Lane,
@@ -19,6 +20,8 @@ pub struct Turn {
     pub answer: Option<Answer>,
     /// The calls that were started, by their place in the answer.
     pub calls: BTreeMap<u32, ToolCall>,
+    /// How the conversation was made shorter before the model was asked, in order.
+    pub shortened: Vec<Shortened>,
 }
 
 /// The turns of a job, by lane and number.
@@ -52,6 +55,11 @@ pub fn totals<'a>(
     };
     let mut at_work = 0;
     for turn in turns.values() {
+        for shortened in &turn.shortened {
+            usage += shortened.usage;
+            metrics.model_time_ms += shortened.model_time_ms;
+            at_work += shortened.model_time_ms;
+        }
         if let Some(answer) = &turn.answer {
             usage += answer.usage;
             metrics.total_turns += 1;
@@ -78,11 +86,14 @@ pub fn repetitions(turns: &Turns, lane: &LaneName, turn: u32, fingerprints: &[St
     in_order.into_iter().rev().take_while(|fingerprint| *fingerprint == this).count()
 }
 
-/// Tokens and money that the job's turns have used so far.
+/// Tokens and money that the job's turns have used so far, summaries included.
 pub fn used(turns: &Turns) -> Usage {
     let mut usage = Usage::default();
-    for answer in turns.values().filter_map(|turn| turn.answer.as_ref()) {
-        usage += answer.usage;
+    for turn in turns.values() {
+        let answer = turn.answer.iter().map(|answer| answer.usage);
+        for used in turn.shortened.iter().map(|shortened| shortened.usage).chain(answer) {
+            usage += used;
+        }
     }
     usage
 }

@@ -12,7 +12,8 @@
 //!    lost or the job over ends all three: dropping the work drops the model's connection and the tools.
 //! 4. An attempt after the first says so (`turn.restarted`). Then everything is read anew, consistently; this read is the
 //!    go-ahead for the model call.
-//! 5. The model is asked and its answer streamed into the log; the whole answer is recorded (the checkpoint).
+//! 5. Where the job allows it, a conversation that is too long is made shorter first, on record ([`compact`]). Then the
+//!    model is asked and its answer streamed into the log; the whole answer is recorded (the checkpoint).
 //! 6. Its tool calls run side by side, each recorded before and after.
 //! 7. The turn is committed, the next one's continuation sent, and the message let go. The last commit ends the job;
 //!    what is owed then is settled.
@@ -21,6 +22,7 @@
 
 mod ask;
 mod clock;
+mod compact;
 mod emit;
 mod engine;
 mod keeper;

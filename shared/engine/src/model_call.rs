@@ -32,6 +32,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) inbox: u32,
     /// What it may call.
     pub(crate) tools: Vec<ToolSpec>,
+    /// The ids of the calls of the whole conversation.
+    pub(crate) call_ids: HashSet<ToolCallId>,
 }
 
 /// Why the model gave no answer.
@@ -65,12 +67,10 @@ impl Asked<'_> {
 
 impl Engine {
     /// The caller's own key, if one came with the job.
-    fn key_of(&self, asked: &Asked<'_>) -> Result<Option<Secret>, ModelFailure> {
-        let Some(sealed) = &asked.spec.model_api_key else { return Ok(None) };
-        let opened = self
-            .sealing
-            .as_ref()
-            .and_then(|sealing| sealing.open(sealed, asked.spec.key_of.as_ref().unwrap_or(asked.job)).ok());
+    pub(crate) fn key_of(&self, job: &JobId, spec: &JobSpec) -> Result<Option<Secret>, ModelFailure> {
+        let Some(sealed) = &spec.model_api_key else { return Ok(None) };
+        let sealing = self.sealing.as_ref();
+        let opened = sealing.and_then(|sealing| sealing.open(sealed, spec.key_of.as_ref().unwrap_or(job)).ok());
         opened.map(|key| Some(Secret::new(key))).ok_or(ModelFailure::Key)
     }
 
@@ -82,7 +82,7 @@ impl Engine {
         span: &mut Span,
     ) -> Result<Answer, ModelFailure> {
         let begun = tokio::time::Instant::now();
-        let key = self.key_of(asked)?;
+        let key = self.key_of(asked.job, asked.spec)?;
         let mut stream = self.model.stream(&asked.request(), key.as_ref()).await?;
         let (mut text, mut reasoning) = (String::new(), String::new());
         let mut is_first = true;
@@ -131,14 +131,6 @@ fn kept(arguments: String) -> String {
     format!("\"[left out: {} bytes of arguments, more than {ARGUMENTS_BYTES}]\"", arguments.len())
 }
 
-/// The ids of the calls in a message.
-fn ids(message: &Message) -> Vec<ToolCallId> {
-    match message {
-        Message::Assistant { tool_calls, .. } => tool_calls.iter().map(|call| call.id.clone()).collect(),
-        Message::System { .. } | Message::User { .. } | Message::Tool { .. } => vec![],
-    }
-}
-
 fn answer(
     asked: &Asked<'_>,
     text: String,
@@ -154,7 +146,7 @@ fn answer(
         usage.cost_usd = known.unwrap_or(usage.cost_usd);
     }
     // Some models count from zero in every answer: in the conversation, and in the job, an id names one call.
-    let mut seen: HashSet<ToolCallId> = asked.messages.iter().flat_map(ids).collect();
+    let mut seen = asked.call_ids.clone();
     let calls: Vec<RequestedCall> = tool_calls
         .into_iter()
         .enumerate()
@@ -209,6 +201,11 @@ impl ModelFailure {
             _ => (NodeErrorCode::LlmError, None),
         };
         (code, status, error.retry_after())
+    }
+
+    /// Whether a shorter conversation may be answered.
+    pub(crate) fn is_too_long(&self) -> bool {
+        matches!(self, Self::Model(ModelError::ContextTooLong { .. }))
     }
 
     /// A stable word.

@@ -13,7 +13,7 @@ use domain::{
     turn::used,
 };
 use serde_json::json;
-use store::{Fenced, Held, Record};
+use store::{Fenced, Held, PauseOutcome, Record, WaitsFor};
 
 use crate::{
     emit::Emitter,
@@ -26,6 +26,8 @@ const CONTEXT_BYTES: usize = 32 * 1024;
 /// Questions of one pause: each is an item of its transaction, and that has a hundred. Further ones are asked when these
 /// have their answers.
 const MOST_ASKED: usize = 90;
+/// How often a lane that is to wait for more budget looks again because others were quicker.
+const BUDGET_TRIES: u32 = 16;
 
 /// How a question stands.
 pub(crate) enum Question {
@@ -85,9 +87,9 @@ impl Draft {
         }
     }
 
-    fn budget(nth: usize, why: String, wait: Duration) -> Self {
+    fn budget(why: String, wait: Duration) -> Self {
         Self {
-            about: format!("budget{nth}"),
+            about: String::new(),
             kind: InputKind::Budget,
             node_id: None,
             tool_call: None,
@@ -132,12 +134,17 @@ impl Turn<'_> {
         if request.expires_at > now {
             return Ok(Question::Open { request: Box::new(request.clone()), new: false });
         }
-        let answer = request.expired(now);
-        let expired = InputRequest { answer: Some(answer.clone()), ..request.clone() };
-        let by = self.engine.upkeep.clock.fresh_name();
+        let answer = self.expire(held, request).await?.and_then(|expired| expired.answer);
+        Ok(answer.map_or(Question::Lost, Question::Answered))
+    }
+
+    /// Answers a question that has expired by its default, unless it was answered meanwhile; `None`: the lease was lost.
+    async fn expire(&self, held: &Held, request: &InputRequest) -> Result<Option<InputRequest>, Broken> {
+        let (now, by) = (self.engine.upkeep.clock.now(), self.engine.upkeep.clock.fresh_name());
+        let expired = InputRequest { answer: Some(request.expired(now)), ..request.clone() };
         Ok(match self.engine.upkeep.store.expire(held, &expired, &by, now).await? {
-            Fenced::LeaseLost => Question::Lost,
-            Fenced::Done(()) => Question::Answered(answer),
+            Fenced::Done(on_record) => Some(on_record),
+            Fenced::LeaseLost => None,
         })
     }
 
@@ -180,41 +187,64 @@ impl Turn<'_> {
         emitter.flush().await;
         let pending = u32::try_from(open.len()).unwrap_or(u32::MAX);
         let until = open.iter().map(|(request, _)| request.expires_at).min().unwrap_or(now);
-        Ok(match self.engine.upkeep.store.pause(held, &new, pending, until, now).await? {
-            Fenced::Done(()) => Outcome::Waits(open.into_iter().map(|(request, _)| request).collect()),
-            Fenced::LeaseLost => Outcome::Lost,
+        let waits = WaitsFor::Own { asked: &new, pending, until };
+        Ok(match self.engine.upkeep.store.pause(held, waits, now).await? {
+            PauseOutcome::Paused => Outcome::Waits(open.into_iter().map(|(request, _)| request).collect()),
+            PauseOutcome::Overtaken | PauseOutcome::LeaseLost => Outcome::Lost,
         })
     }
 
-    /// Whether the model may be asked once more: `None`, or what to do instead, since the budget is used up.
+    /// Whether the model may be asked once more: `None`, or what to do instead, since the budget is used up. People are
+    /// asked once for the whole job; every lane that finds the budget used up waits for the same answer.
     pub(crate) async fn check_budget(
         &self,
         held: &mut Held,
         emitter: &Emitter,
-        record: &Record,
+        record: &mut Record,
         spec: &JobSpec,
     ) -> Result<Option<Outcome>, Broken> {
-        let Some(why) = Budget::of(&spec.limits, &record.inputs).used_up(&used(&record.turns)) else {
-            return Ok(None);
-        };
-        let (lane, turn) = (&held.fence.lane, held.lane().turn);
-        let mut before = record
-            .inputs
-            .iter()
-            .filter(|request| request.kind == InputKind::Budget && request.lane == *lane && request.turn == turn);
-        // Those that were answered have raised it, and still it is used up: the next question.
-        let nth = before.clone().filter(|request| request.answer.as_ref().is_some_and(is_raise)).count();
-        let stop = Outcome::End(Ending::Completed { reason: FinishReason::Budget });
-        if before.any(|request| request.answer.as_ref().is_some_and(|answer| !is_raise(answer))) {
-            return Ok(Some(stop));
+        for _ in 0..BUDGET_TRIES {
+            let Some(why) = Budget::of(&spec.limits, &record.inputs).used_up(&used(&record.turns)) else {
+                return Ok(None);
+            };
+            let asked = || record.inputs.iter().filter(|request| request.kind == InputKind::Budget);
+            if asked().any(|request| request.answer.as_ref().is_some_and(|answer| !is_raise(answer))) {
+                return Ok(Some(Outcome::End(Ending::Completed { reason: FinishReason::Budget })));
+            }
+            let now = self.engine.upkeep.clock.now();
+            let waits_already = asked().find(|request| request.is_open()).cloned();
+            if let Some(expired) = waits_already.as_ref().filter(|request| request.expires_at <= now) {
+                let Some(answered) = self.expire(held, expired).await? else {
+                    return Ok(Some(Outcome::Lost));
+                };
+                let there = record.inputs.iter_mut().filter(|request| request.id == answered.id);
+                there.for_each(|request| request.clone_from(&answered));
+                continue;
+            }
+            let is_new = waits_already.is_none();
+            let question = waits_already.unwrap_or_else(|| {
+                // Those before were answered by more, and still it is used up: the next question.
+                let id = InputRequestId::of_job(&format!("budget{}", asked().count()));
+                self.put(held, id, Draft::budget(why, spec.limits.input()))
+            });
+            emitter.flush().await;
+            let waits = WaitsFor::OfJob { question: &question, is_new };
+            match self.engine.upkeep.store.pause(held, waits, now).await? {
+                // Whoever asked has told the event bus, or owes it.
+                PauseOutcome::Paused => {
+                    return Ok(Some(Outcome::Waits(is_new.then_some(question).into_iter().collect())));
+                }
+                PauseOutcome::LeaseLost => return Ok(Some(Outcome::Lost)),
+                PauseOutcome::Overtaken => {
+                    let Some(newest) = self.engine.upkeep.store.load(held.id()).await? else {
+                        return Ok(Some(Outcome::Over));
+                    };
+                    held.job.head = newest.head.clone();
+                    *record = newest;
+                }
+            }
         }
-        let draft = Draft::budget(nth, why, spec.limits.input());
-        Ok(Some(match self.question(held, &record.inputs, draft).await? {
-            Question::Answered(answer) if is_raise(&answer) => return Ok(None),
-            Question::Answered(_) => stop,
-            Question::Open { request, new } => self.wait_for(held, emitter, vec![(*request, new)]).await?,
-            Question::Lost => Outcome::Lost,
-        }))
+        Ok(Some(Outcome::Lost))
     }
 }
 

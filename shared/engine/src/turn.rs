@@ -5,11 +5,11 @@ use std::time::Duration;
 use domain::{
     answer::Answer,
     continuation::Continuation,
-    conversation::conversation,
+    conversation::Told,
     event::EventBody,
     id::LaneName,
     input_request::InputRequest,
-    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, ModelSettings, State, ToolChoice},
+    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, ModelSettings, ToolChoice},
     lane::{Lane, Phase},
     limits::{CALL_LIMIT_TEXT, TOOL_LIMIT_TEXT},
     time::Timestamp,
@@ -30,6 +30,7 @@ use tokio::{
 use crate::{
     Engine, Handled,
     ask::Asking,
+    compact::{Talk, turned},
     emit::{self, Emitter},
     engine::duration_ms,
     keeper::{Keeper, Stop},
@@ -137,10 +138,7 @@ impl Turn<'_> {
             watched_until,
             expires: watch::Sender::new(self.expires),
         };
-        let deadline = self.instant_of(match head.state {
-            State::Running { deadline_at } => deadline_at,
-            _ => Timestamp::from_millis(i64::MAX),
-        });
+        let deadline = self.instant_of(head.deadline());
         Ok(tokio::select! {
             biased;
             stop = keeper.run() => {
@@ -184,6 +182,8 @@ impl Turn<'_> {
                 }
                 Ok(Handled::Done)
             }
+            // Another lane asks.
+            Outcome::Waits(requests) if requests.is_empty() => Ok(Handled::Done),
             Outcome::Waits(requests) => {
                 upkeep.announce(&held.job.head, held.lane(), &requests).await?;
                 Ok(Handled::Done)
@@ -218,7 +218,7 @@ impl Turn<'_> {
         if lane.attempt > 1 {
             emitter.event(EventBody::TurnRestarted { output_offset: lane.output_bytes }).await;
         }
-        let Some(record) = self.engine.upkeep.store.load(held.id()).await? else { return Ok(Outcome::Over) };
+        let Some(mut record) = self.engine.upkeep.store.load(held.id()).await? else { return Ok(Outcome::Over) };
         let still_ours = record
             .lanes
             .get(&lane.name)
@@ -239,36 +239,10 @@ impl Turn<'_> {
         let recorded = record.turns.get(&(lane.name.clone(), lane.turn)).and_then(|turn| turn.answer.clone());
         let answer = match (lane.phase, recorded) {
             (Phase::Tools, Some(answer)) => answer,
-            _ => {
-                if let Some(instead) = self.check_budget(held, emitter, &record, &spec).await? {
-                    return Ok(instead);
-                }
-                let asked = Asked {
-                    job: &record.head.id,
-                    spec: &spec,
-                    settings: settings(&spec, lane.turn, &tools.specs()),
-                    messages: noted(
-                        conversation(
-                            &spec.messages,
-                            &record.turns,
-                            &record.inbox,
-                            &lane.name,
-                            lane.turn,
-                            record.head.inbox,
-                        ),
-                        tools.note(),
-                    ),
-                    lane: &lane,
-                    inbox: record.head.inbox,
-                    tools: tools.specs(),
-                };
-                match self.ask(held, emitter, &asked, turn_ends).await? {
-                    Asking::Answered(answer) => *answer,
-                    Asking::Failed(failure) => return self.put_off(held, emitter, &failure).await,
-                    Asking::TookTooLong => return Ok(Outcome::End(turn_timeout(&spec, lane.turn))),
-                    Asking::LeaseLost => return Ok(Outcome::Lost),
-                }
-            }
+            _ => match self.ask_for_chat(held, emitter, &mut record, &spec, &tools, turn_ends).await? {
+                Ok(answer) => *answer,
+                Err(instead) => return Ok(instead),
+            },
         };
         if let Some(ending) = over_limit(&spec, &record, &lane, &answer) {
             return Ok(Outcome::End(ending));
@@ -291,19 +265,59 @@ impl Turn<'_> {
             })
             .await;
         emitter.flush().await;
-        let mut turns = record.turns;
-        turns.insert((lane.name, lane.turn), turn::Turn { answer: Some(answer.clone()), calls });
-        self.commit(held, &answer, &turns).await
+        let turn = turned(held, &mut record);
+        (turn.answer, turn.calls) = (Some(answer.clone()), calls);
+        self.commit(held, &answer, &record.turns).await
+    }
+
+    /// Asks the model what comes next in a chat; or what becomes of the turn instead.
+    async fn ask_for_chat(
+        &self,
+        held: &mut Held,
+        emitter: &Emitter,
+        record: &mut Record,
+        spec: &JobSpec,
+        tools: &JobTools,
+        ends: Instant,
+    ) -> Result<Result<Box<Answer>, Outcome>, Broken> {
+        self.tell_again(held, emitter, record).await;
+        let (specs, lane, inbox) = (tools.specs(), held.lane().clone(), record.head.inbox);
+        let settings = settings(spec, lane.turn, &specs);
+        let rules = spec.compaction.as_ref();
+        let talk = Talk { spec, rules, settings: &settings, tools: &specs, ends };
+        let told =
+            |record: &Record| Told::new(&spec.messages, &record.turns, &record.inbox, &lane.name, lane.turn, inbox);
+        let told = match self.ready(held, emitter, record, told, talk).await? {
+            Ok(told) => told,
+            Err(instead) => return Ok(Err(instead)),
+        };
+        let job = record.head.id.clone();
+        let asked = Asked {
+            job: &job,
+            spec,
+            settings: settings.clone(),
+            call_ids: told.call_ids().cloned().collect(),
+            messages: noted(told.clone().into_messages(), tools.note()),
+            lane: &lane,
+            inbox,
+            tools: specs.clone(),
+        };
+        Ok(match self.ask(held, emitter, &asked, ends).await? {
+            Asking::Answered(answer) => Ok(answer),
+            Asking::Failed(failure) => Err(match self.refused(held, emitter, record, &told, talk, &failure).await? {
+                Some(outcome) => outcome,
+                None => self.put_off(held, emitter, &failure).await?,
+            }),
+            Asking::TookTooLong => Err(Outcome::End(turn_timeout(spec, lane.turn))),
+            Asking::LeaseLost => Err(Outcome::Lost),
+        })
     }
 
     /// The model gave no answer: the turn is tried again later, or the job fails.
     async fn put_off(&self, held: &mut Held, emitter: &Emitter, failure: &ModelFailure) -> Result<Outcome, Broken> {
         let clock = &self.engine.upkeep.clock;
         let lane = held.lane();
-        let deadline = match held.job.head.state {
-            State::Running { deadline_at } => deadline_at,
-            _ => Timestamp::from_millis(i64::MAX),
-        };
+        let deadline = held.job.head.deadline();
         match failure.delay(lane.backoffs, clock.jitter()) {
             Some(delay) if clock.now() + delay < deadline => {
                 if !delay.is_zero() {

@@ -1,33 +1,37 @@
 //! A turn of a lane that works for a workflow's node. What the node needs, and what its result makes of the run, is
 //! decided in [`domain::workflow`]; here it is done, and written.
 
+mod request;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     answer::Answer,
-    conversation::{before, conversation},
+    conversation::{Told, before},
     event::EventBody,
     id::{LaneName, ToolCallId},
     input_request::{Action, InputAnswer, InputContext, InputKind, InputOption, InputRequest},
-    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, ModelSettings, State, ToolChoice, WorkflowSpec},
+    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, WorkflowSpec},
     lane::{Lane, Phase},
     limits::CALL_LIMIT_TEXT,
-    message::{Message, RequestedCall},
+    message::RequestedCall,
     time::Timestamp,
-    tool_call::{ToolCall, ToolOutcome, ToolSpec},
-    turn::{Turn as Turned, totals},
+    tool_call::{ToolCall, ToolOutcome},
+    turn::totals,
     usage::Usage,
     workflow::{
         AnswerTo, Call, CallResult, InputRequestDraft, LaneResult, LaneSoFar, NodeError, NodeErrorCode, NodeEvent,
-        PersonsAnswer, RequestKind, RunEnd, Stage, Step, Tools, Work, settle, stage, start, with_attachments,
+        PersonsAnswer, RequestKind, RunEnd, Stage, Step, Tools, Work, settle, stage, start,
     },
 };
 use serde_json::Value;
 use store::{Fenced, Held, Record, SettleOutcome};
 use tokio::time::{Instant, sleep};
 
+use self::request::Request;
 use crate::{
     ask::Asking,
+    compact::Talk,
     emit::Emitter,
     model_call::{Asked, noted},
     questions::{Draft, Question},
@@ -101,7 +105,7 @@ impl Turn<'_> {
                         Question::Lost => return Ok(Outcome::Lost),
                     }
                 }
-                Stage::Call(work) => match self.call(held, emitter, &mut node, &work, so_far.at_limit.len()).await? {
+                Stage::Call(work) => match self.call(held, emitter, &mut node, &work, so_far.granted()).await? {
                     Called::Result(result) => so_far.result = Some(result),
                     Called::Turn(outcome) => return Ok(outcome),
                 },
@@ -198,8 +202,8 @@ impl Turn<'_> {
         };
         let mut turns = record.turns.clone();
         if let Some(answer) = &node.answer {
-            let turn = Turned { answer: Some(answer.clone()), calls: node.calls.clone() };
-            turns.insert((node.lane.name.clone(), node.lane.turn), turn);
+            let turn = turns.entry((node.lane.name.clone(), node.lane.turn)).or_default();
+            (turn.answer, turn.calls) = (Some(answer.clone()), node.calls.clone());
         }
         let (usage, metrics) = totals(&record.head, record.lanes.values(), &turns, now);
         Some((ending, output, usage, metrics))
@@ -212,7 +216,7 @@ impl Turn<'_> {
         emitter: &Emitter,
         node: &mut Node<'_>,
         work: &Work,
-        granted: usize,
+        granted: u32,
     ) -> Result<Called, Broken> {
         let now = self.engine.upkeep.clock.now();
         let left = work.timeout.map(|timeout| (node.began(work).unwrap_or(now) + timeout).since(now));
@@ -254,7 +258,7 @@ impl Turn<'_> {
                     .filter(|turn| turn.answer.as_ref().is_some_and(|answer| !answer.calls.is_empty()))
                     .count();
                 if asked_before >= *max_tool_turns as usize {
-                    let times = u32::try_from(granted + 1).unwrap_or(u32::MAX);
+                    let times = granted.saturating_add(1);
                     return Ok(Called::Result(answered(node.last_text(&answer), None, times)));
                 }
                 if answer.calls.len() > node.spec.limits.max_tool_calls_per_turn as usize {
@@ -287,16 +291,33 @@ impl Turn<'_> {
         work: &Work,
         left: Option<Duration>,
     ) -> Result<Option<Called>, Broken> {
-        if let Some(instead) = self.check_budget(held, emitter, &node.record, node.spec).await? {
-            return Ok(Some(Called::Turn(instead)));
-        }
-        let (settings, messages, tools) = self.request_of(node, &work.call).await;
-        let job = node.record.head.id.clone();
-        let lane = node.lane.clone();
-        let asked =
-            Asked { job: &job, spec: node.spec, settings, messages, lane: &lane, inbox: node.record.head.inbox, tools };
+        self.tell_again(held, emitter, &node.record).await;
+        let request = Request::of(&self.engine.tools, node.spec, &work.call).await;
+        let (job, lane, inbox) = (node.record.head.id.clone(), node.lane.clone(), node.record.head.inbox);
         let turn = node.spec.limits.turn();
         let ends = node.begun + left.map_or(turn, |left| left.min(turn));
+        let rules = node.spec.compaction.as_ref().filter(|_| request.is_conversation);
+        let talk = Talk { spec: node.spec, rules, settings: &request.settings, tools: &request.tools, ends };
+        let nothing = BTreeMap::new();
+        let told = |record: &Record| {
+            let turns = if request.is_conversation { &record.turns } else { &nothing };
+            let known = if request.is_conversation { inbox } else { 0 };
+            Told::new(&request.messages, turns, &record.inbox, &lane.name, lane.turn, known)
+        };
+        let told = match self.ready(held, emitter, &mut node.record, told, talk).await? {
+            Ok(told) => told,
+            Err(instead) => return Ok(Some(Called::Turn(instead))),
+        };
+        let asked = Asked {
+            job: &job,
+            spec: node.spec,
+            settings: request.settings.clone(),
+            call_ids: told.call_ids().cloned().collect(),
+            messages: noted(told.clone().into_messages(), request.note.clone()),
+            lane: &lane,
+            inbox,
+            tools: request.tools.clone(),
+        };
         let failure = match self.ask(held, emitter, &asked, ends).await? {
             Asking::Answered(answer) => {
                 node.answer = Some(*answer);
@@ -309,6 +330,9 @@ impl Turn<'_> {
                 (NodeError { status_code: None, ..node.error(NodeErrorCode::Timeout, &message) }, None)
             }
             Asking::Failed(failure) => {
+                if let Some(again) = self.refused(held, emitter, &mut node.record, &told, talk, &failure).await? {
+                    return Ok(Some(Called::Turn(again)));
+                }
                 let (code, status_code, patience) = failure.for_node();
                 (NodeError { status_code, ..node.error(code, &failure.message()) }, patience)
             }
@@ -325,10 +349,7 @@ impl Turn<'_> {
         (error, patience): (NodeError, Option<Duration>),
     ) -> Result<Called, Broken> {
         let now = self.engine.upkeep.clock.now();
-        let deadline = match held.job.head.state {
-            State::Running { deadline_at } => deadline_at,
-            _ => Timestamp::from_millis(i64::MAX),
-        };
+        let deadline = held.job.head.deadline();
         match work.retry.delay(held.lane().backoffs + 1, error.code, patience) {
             Some(delay) if now + delay < deadline => {
                 let (until, code) = (now + delay, error.code.as_str().to_lowercase());
@@ -337,43 +358,6 @@ impl Turn<'_> {
                 self.give_back(held, delay, true).await.map(Called::Turn)
             }
             _ => Ok(Called::Result(CallResult::Failed(error))),
-        }
-    }
-
-    async fn request_of(&self, node: &Node<'_>, call: &Call) -> (ModelSettings, Vec<Message>, Vec<ToolSpec>) {
-        let of_job =
-            ModelSettings { tool_choice: ToolChoice::Auto, response_format: None, ..node.spec.settings.clone() };
-        match call {
-            Call::Agent { model, messages, attachments, tools, temperature, max_tokens, .. } => {
-                let messages = with_attachments(messages.clone(), attachments);
-                let record = &node.record;
-                let (lane, turn) = (&node.lane.name, node.lane.turn);
-                let told = conversation(&messages, &record.turns, &record.inbox, lane, turn, record.head.inbox);
-                let tools = JobTools::new(&self.engine.tools, &node.spec.tools).await.only(tools);
-                let settings = ModelSettings {
-                    model: model.clone(),
-                    temperature: temperature.or(of_job.temperature),
-                    max_output_tokens: max_tokens.or(of_job.max_output_tokens),
-                    ..of_job
-                };
-                (settings, noted(told, tools.note()), tools.specs())
-            }
-            Call::Choose { model, messages, attachments, tool, description, schema } => {
-                let spec =
-                    ToolSpec { name: tool.clone(), description: description.clone(), parameters: schema.clone() };
-                let settings = ModelSettings {
-                    model: model.clone(),
-                    temperature: Some(0.0),
-                    tool_choice: ToolChoice::Named(tool.clone()),
-                    parallel_tool_calls: None,
-                    ..of_job
-                };
-                (settings, with_attachments(messages.clone(), attachments), vec![spec])
-            }
-            Call::Complete { model, messages } => {
-                (ModelSettings { model: model.clone(), ..of_job }, messages.clone(), vec![])
-            }
-            Call::Tool { .. } => (of_job, vec![], vec![]),
         }
     }
 
@@ -420,8 +404,8 @@ impl Node<'_> {
             return answer.text.clone();
         }
         let earlier = before(&self.record.turns, &self.lane.name, self.lane.turn);
-        let texts = earlier.filter_map(|turn| turn.answer.as_ref()).map(|answer| &answer.text);
-        texts.filter(|text| !text.is_empty()).last().cloned().unwrap_or_default()
+        let mut texts = earlier.filter_map(|turn| turn.answer.as_ref()).map(|answer| &answer.text);
+        texts.rfind(|text| !text.is_empty()).cloned().unwrap_or_default()
     }
 }
 

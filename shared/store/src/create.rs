@@ -13,7 +13,7 @@ use domain::{
 use crate::{
     Store,
     error::{Error, Verdict},
-    item::{Item, Payload, event_item, head_item, lane_item, n, s, stamped, text},
+    item::{Item, Payload, at, event_item, head_item, lane_item, n, s, stamped, text},
     items_ttl,
     key::{Key, Sort},
     write::Write,
@@ -21,6 +21,11 @@ use crate::{
 
 /// How long an empty set of jobs at work is remembered.
 const AT_WORK_TTL: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// How long nothing is started under a key that was called off: longer than a lost start request is on its way.
+const CALLED_OFF: Duration = Duration::from_secs(600);
+/// Attribute of such a key: until when.
+const CALLED_OFF_UNTIL: &str = "called_off_until";
 
 /// Where in the transaction the head and the idempotency key are: a refusal names them by place.
 const HEAD_PLACE: usize = 1;
@@ -61,8 +66,20 @@ pub enum CreateOutcome {
     ExistingGone(JobId),
     /// The key was used for another request.
     KeyReused,
+    /// The key was called off before anything was started under it.
+    CalledOff,
     /// The user has as many jobs at work as allowed.
     TooManyJobs,
+}
+
+/// What became of calling off what may still be started under a key.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub enum CallOffOutcome {
+    /// Nothing was started under it, and nothing will be until then.
+    CalledOff(Timestamp),
+    /// This job was.
+    Started(JobId),
 }
 
 impl Store {
@@ -109,7 +126,10 @@ impl Store {
                 ("fingerprint".to_owned(), s(key.fingerprint.as_str())),
             ]);
             let key = Key::idempotency(&head.user, &key.key);
-            writes.insert(KEY_PLACE, Write::put_new(stamped(key, ttl, item)));
+            let put = Write::put(stamped(key, ttl, item));
+            // A key that was called off is free again some time later.
+            let free = "attribute_not_exists(#pk) OR #called_off_until <= :now";
+            writes.insert(KEY_PLACE, put.when(free, [(":now", at(now))]));
         }
         let token = head.id.as_str();
         match self.transact(token, writes).await? {
@@ -118,12 +138,35 @@ impl Store {
         }
     }
 
+    /// Calls off whatever may be started under a key of this user's in the next ten minutes (R166), unless something was
+    /// already: a start that was sent before and arrives later finds the key taken.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written.
+    pub async fn call_off(&self, user: &UserId, key: &str, now: Timestamp) -> Result<CallOffOutcome, Error> {
+        let until = now + CALLED_OFF;
+        let mark = Item::from([(CALLED_OFF_UNTIL.to_owned(), at(until))]);
+        let put = Write::put(stamped(Key::idempotency(user, key), until + CALLED_OFF, mark))
+            .when("attribute_not_exists(#pk) OR attribute_exists(#called_off_until)", []);
+        match self.write(put).await? {
+            Verdict::Fine => Ok(CallOffOutcome::CalledOff(until)),
+            Verdict::Refused(Some(item)) => Ok(CallOffOutcome::Started(job_in(&item)?)),
+            Verdict::Refused(None) => Err(Error::Contended),
+        }
+    }
+
     /// The job that a key of this user stands for.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn job_of_key(&self, user: &UserId, key: &IdempotencyKey) -> Result<Option<CreateOutcome>, Error> {
+    pub async fn job_of_key(
+        &self,
+        user: &UserId,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<CreateOutcome>, Error> {
         match self.get(Key::idempotency(user, &key.key), true).await? {
+            Some(item) if text(&item, CALLED_OFF_UNTIL).is_some_and(|until| *until <= *now.to_string()) => Ok(None),
             Some(item) => self.known(&item, &key.fingerprint).await.map(Some),
             None => Ok(None),
         }
@@ -146,13 +189,13 @@ impl Store {
     }
 
     async fn known(&self, item: &Item, fingerprint: &str) -> Result<CreateOutcome, Error> {
+        if text(item, CALLED_OFF_UNTIL).is_some() {
+            return Ok(CreateOutcome::CalledOff);
+        }
         if text(item, "fingerprint") != Some(fingerprint) {
             return Ok(CreateOutcome::KeyReused);
         }
-        let job: JobId = text(item, "job")
-            .unwrap_or_default()
-            .parse()
-            .map_err(|error| Error::corrupt("an idempotency key", error))?;
+        let job = job_in(item)?;
         Ok(match self.head(&job, true).await? {
             Some(head) => CreateOutcome::Existing(head),
             None => CreateOutcome::ExistingGone(job),
@@ -190,6 +233,11 @@ impl Store {
         let set = aws_sdk_dynamodb::types::AttributeValue::Ss(vec![job.to_string()]);
         Write::update(Key::at_work(user), "DELETE #jobs :job", [(":job", set)])
     }
+}
+
+/// The job that a key stands for.
+fn job_in(item: &Item) -> Result<JobId, Error> {
+    text(item, "job").unwrap_or_default().parse().map_err(|error| Error::corrupt("an idempotency key", error))
 }
 
 /// Who signs a job's first event.

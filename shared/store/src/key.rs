@@ -61,6 +61,8 @@ pub enum Sort<'a> {
     AnswerPart(&'a LaneName, u32, &'a str, u32),
     /// A tool call.
     Call(&'a LaneName, u32, u32),
+    /// What stands for the earlier part of a turn's conversation, by its place among those of the turn.
+    Compaction(&'a LaneName, u32, usize),
 }
 
 impl fmt::Display for Sort<'_> {
@@ -83,6 +85,7 @@ impl fmt::Display for Sort<'_> {
             Self::Answer(lane, turn) => write!(f, "turn#{lane}#{turn:05}#answer"),
             Self::AnswerPart(lane, turn, writer, n) => write!(f, "turn#{lane}#{turn:05}#answer#{writer}#{n:04}"),
             Self::Call(lane, turn, index) => write!(f, "turn#{lane}#{turn:05}#call#{index:03}"),
+            Self::Compaction(lane, turn, n) => write!(f, "turn#{lane}#{turn:05}#compaction#{n:03}"),
         }
     }
 }
@@ -206,6 +209,7 @@ mod tests {
             Sort::Answer(&lane, 1),
             Sort::AnswerPart(&lane, 1, "w", 0),
             Sort::Call(&lane, 1, 0),
+            Sort::Compaction(&lane, 1, 0),
             Sort::Answer(&lane, 2),
         ]
         .map(|sort| sort.to_string());

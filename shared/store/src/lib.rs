@@ -15,7 +15,8 @@
 //! | job id | `request`, `request#part#<n>` | what was asked for | start |
 //! | job id | `turn#<lane>#<turn>#answer` | a turn's checkpoint | the lane's worker |
 //! | job id | `turn#<lane>#<turn>#call#<n>` | a tool call | the lane's worker |
-//! | `user#<id>` | `key#<key>` | what an idempotency key stands for | start |
+//! | job id | `turn#<lane>#<turn>#compaction#<n>` | what stands for the earlier part of a conversation | the lane's worker |
+//! | `user#<id>` | `key#<key>` | what an idempotency key stands for, or that it was called off | start; the jobs function |
 //! | `user#<id>` | `workflow#<id>` | a workflow that the user keeps, with its version | the jobs function |
 //! | `system` | `switches` | what an operator has paused | an operator |
 //! | `user#<id>` | `at_work` | the set of a user's jobs at work | start, whoever ends a job |
@@ -28,6 +29,7 @@
 
 mod catalogue;
 mod claim;
+mod compaction;
 mod create;
 mod delete;
 mod end;
@@ -56,12 +58,12 @@ use domain::{job::Head, lane::LeaseTimes, limits::LONGEST_PAUSE, time::Timestamp
 pub use self::{
     catalogue::StoredWorkflow,
     claim::{ClaimOutcome, Claimed, Held},
-    create::{CreateOutcome, IdempotencyKey, NewJob},
+    create::{CallOffOutcome, CreateOutcome, IdempotencyKey, NewJob},
     delete::DeleteOutcome,
     end::EndOutcome,
     error::{Error, Source},
     inbox::PostOutcome,
-    input::AnswerOutcome,
+    input::{AnswerOutcome, PauseOutcome, WaitsFor},
     list::{JobFilter, JobPage},
     log::{AppendError, Appender, Page, Tail},
     read::Record,

@@ -17,6 +17,7 @@ use domain::{
 
 use crate::{
     Store,
+    compaction::shortened_from_item,
     error::Error,
     item::{
         Item, Unpacked, call_from_item, event_from_item, head_from_item, input_from_item, is_deleted, join,
@@ -196,6 +197,12 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
                 let call = call_from_item(&item)?.call;
                 let turn = turns.entry((call.lane.clone(), call.turn)).or_default();
                 turn.calls.insert(call.index, call);
+            }
+            // In the order of their keys, which is that in which they were made.
+            (Some("turn"), Some(lane), Some(turn), Some("compaction"), Some(_)) => {
+                let lane = lane.parse().map_err(|error| Error::corrupt(place(&item), error))?;
+                let turn = turn.parse().map_err(|error| Error::corrupt(place(&item), error))?;
+                turns.entry((lane, turn)).or_default().shortened.push(shortened_from_item(&item)?);
             }
             _ => drop(parts.insert(sort, item)),
         }

@@ -74,7 +74,9 @@ async fn approve(by: &Worker, job: &JobId, request: &InputRequest) -> AnswerOutc
     let answer = request.answer("approve", None, "ann".to_owned(), upkeep.clock.now()).unwrap();
     let (name, now) = (upkeep.clock.fresh_name(), upkeep.clock.now());
     let outcome = upkeep.store.answer(job, &request.id, &answer, &name, now).await.unwrap();
-    if let AnswerOutcome::Recorded(Some(owed)) = &outcome {
+    if let AnswerOutcome::Recorded(owed) = &outcome
+        && let [owed] = owed.as_slice()
+    {
         upkeep.queue.send(owed, Line::Continuations, Duration::ZERO).await.unwrap();
     }
     outcome
@@ -97,7 +99,7 @@ async fn answered_before_told(meddler: Meddler) -> Schedule {
     tokio::join!(it.world.deliver(&asks), async {
         gate.reached().await;
         let first = open(&it.world, &it.job).await.swap_remove(0);
-        assert_eq!(approve(&person, &it.job, &first).await, AnswerOutcome::Recorded(None));
+        assert_eq!(approve(&person, &it.job, &first).await, AnswerOutcome::Recorded(vec![]));
         gate.open();
     });
     let second = open(&it.world, &it.job).await.swap_remove(0);
@@ -144,7 +146,7 @@ async fn two_answers(meddler: Meddler) -> Option<Action> {
     let (name, now) = (upkeep.clock.fresh_name(), upkeep.clock.now());
     let (outcome, ()) = tokio::join!(upkeep.store.answer(&it.job, &request.id, &rejects, &name, now), async {
         gate.reached().await;
-        assert_eq!(approve(&first, &it.job, &request).await, AnswerOutcome::Recorded(None));
+        assert_eq!(approve(&first, &it.job, &request).await, AnswerOutcome::Recorded(vec![]));
         gate.open();
     });
     let request = it.world.record(&it.job).await.unwrap().inputs.into_iter().find(|it| it.id == request.id).unwrap();

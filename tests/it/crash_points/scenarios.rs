@@ -3,7 +3,7 @@
 use domain::job::Status;
 use local::demo_model::{Call, Fault as ModelFault, Script, Turn};
 
-use super::workflow::WORKFLOW;
+use super::workflow::{OVER_BUDGET, WORKFLOW};
 
 /// Who answers what a job asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,10 @@ pub(super) struct Scenario {
     pub(super) people: People,
     /// Whether it is the workflow.
     pub(super) is_workflow: bool,
+    /// In how many turns its conversation is made shorter.
+    pub(super) n_shortened: usize,
+    /// Tokens that it may use before a person is asked; two of its lanes find them used up.
+    pub(super) budget: Option<u64>,
     /// Every how many requests something goes wrong; [`EVERY_POINT`] makes it each of them.
     pub(super) stride: u64,
     /// The status that it ends with.
@@ -46,6 +50,8 @@ pub(super) const TEXT_ONLY: Scenario = Scenario {
     cancelled: false,
     people: People::Unasked,
     is_workflow: false,
+    n_shortened: 0,
+    budget: None,
     stride: 1,
     status: Status::Completed,
     text: "Nothing to look up.",
@@ -65,6 +71,8 @@ pub(super) const TOOLS: Scenario = Scenario {
     cancelled: false,
     people: People::Unasked,
     is_workflow: false,
+    n_shortened: 0,
+    budget: None,
     stride: 1,
     status: Status::Completed,
     text: "Looking things up.\n\nAnd once more.\n\nThe answer is Zoë.",
@@ -82,6 +90,8 @@ pub(super) const UPSTREAM_FAILS: Scenario = Scenario {
     cancelled: false,
     people: People::Unasked,
     is_workflow: false,
+    n_shortened: 0,
+    budget: None,
     stride: 1,
     status: Status::Completed,
     text: "First.\n\nThen the end.",
@@ -98,6 +108,8 @@ pub(super) const CANCELLED: Scenario = Scenario {
     cancelled: true,
     people: People::Unasked,
     is_workflow: false,
+    n_shortened: 0,
+    budget: None,
     stride: 1,
     status: Status::Cancelled,
     text: "First.\n\nnever",
@@ -114,6 +126,8 @@ pub(super) const PEOPLE: Scenario = Scenario {
     cancelled: false,
     people: People::Present,
     is_workflow: false,
+    n_shortened: 0,
+    budget: None,
     stride: 3,
     status: Status::Completed,
     text: "May I?\n\nThank you.",
@@ -125,7 +139,42 @@ pub(super) const PEOPLE: Scenario = Scenario {
 pub(super) const NOBODY: Scenario =
     Scenario { name: "nobody answers", people: People::Away, stride: 5, n_requests: 30, ..PEOPLE };
 
-pub(super) const SCENARIOS: [Scenario; 7] = [WORKFLOW, PEOPLE, NOBODY, TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED];
+/// Its model is asked for two summaries between its answers; the first of them fails at first.
+pub(super) const LONG: Scenario = Scenario {
+    name: "long conversation",
+    script: || {
+        let look = || [Call::new("look", "{}")];
+        Script::new()
+            .turn(Turn::text("It is a long way, and every step of it is told at length. ".repeat(4)).then_calls(look()))
+            .turn(Turn::text("A way was gone.").fault(ModelFault::Status(500, "busy")))
+            .turn(
+                Turn::text("On it goes, word upon word, as if nobody had to read them all. ".repeat(4))
+                    .then_calls(look()),
+            )
+            .turn(Turn::text("More of the way was gone."))
+            .turn(Turn::pieces(["The ", "end."]))
+    },
+    cancelled: false,
+    people: People::Unasked,
+    is_workflow: false,
+    n_shortened: 2,
+    budget: None,
+    stride: 3,
+    status: Status::Completed,
+    text: "It is a long way, and every step of it is told at length. \
+           It is a long way, and every step of it is told at length. \
+           It is a long way, and every step of it is told at length. \
+           It is a long way, and every step of it is told at length. \n\n\
+           On it goes, word upon word, as if nobody had to read them all. \
+           On it goes, word upon word, as if nobody had to read them all. \
+           On it goes, word upon word, as if nobody had to read them all. \
+           On it goes, word upon word, as if nobody had to read them all. \n\nThe end.",
+    calls: &["look", "look"],
+    n_requests: 35,
+};
+
+pub(super) const SCENARIOS: [Scenario; 9] =
+    [LONG, OVER_BUDGET, WORKFLOW, PEOPLE, NOBODY, TEXT_ONLY, TOOLS, UPSTREAM_FAILS, CANCELLED];
 
 /// Set, every scenario goes wrong at each of its requests, the long one included.
 pub(super) const EVERY_POINT: &str = "NIGHTSHIFT_EVERY_POINT";

@@ -2,6 +2,7 @@
 
 use domain::{
     job::{Status, WorkflowSpec},
+    usage::Usage,
     workflow::{self, Known, RunInput},
 };
 use local::demo_model::{Call, Script, Turn};
@@ -16,6 +17,8 @@ pub(super) const WORKFLOW: Scenario = Scenario {
     cancelled: false,
     people: People::Present,
     is_workflow: true,
+    n_shortened: 0,
+    budget: None,
     stride: 23,
     status: Status::Completed,
     text: "Published.",
@@ -23,12 +26,25 @@ pub(super) const WORKFLOW: Scenario = Scenario {
     n_requests: 120,
 };
 
-/// The answers of the workflow's models.
+/// Two lanes find the budget used up, and people are asked once.
+pub(super) const OVER_BUDGET: Scenario = Scenario {
+    name: "over budget",
+    budget: Some(100),
+    stride: 7,
+    text: "## One\nOne view.\n\n## Two\nAnother view.",
+    calls: &[],
+    n_requests: 50,
+    ..WORKFLOW
+};
+
+/// The answers of the workflows' models.
 pub(crate) fn script_models(world: &World) {
     let say = |model: &str, texts: &[&str]| {
         let script = texts.iter().fold(Script::new(), |script, text| script.turn(Turn::text(*text)));
         world.model.script_model(model, script);
     };
+    let dear = Turn::text("To begin with.").usage(Usage { input_tokens: 120, ..Usage::default() });
+    world.model.script_model("test/dear", Script::new().turn(dear));
     let route = Call::new("select_route", r#"{"route_id": "route-2", "reasoning": "so"}"#);
     world.model.script_model("test/router", Script::new().turn(Turn::calls([route])));
     say("test/one", &["One view."]);
@@ -42,17 +58,6 @@ pub(crate) fn script_models(world: &World) {
 }
 
 pub(crate) fn whole_workflow() -> WorkflowSpec {
-    let node = |id: &str, kind: &str, data: serde_json::Value| {
-        let mut data = data;
-        data["label"] = id.into();
-        serde_json::json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
-    };
-    let edge = |n: usize, (source, handle, target): (&str, &str, &str)| serde_json::json!({"id": format!("e{n}"), "source": source, "sourceHandle": handle, "target": target});
-    let graph = |nodes: &[serde_json::Value], edges: &[(&str, &str, &str)]| {
-        let edges: Vec<_> = edges.iter().enumerate().map(|(n, it)| edge(n, *it)).collect();
-        serde_json::json!({"meta": {"version": "2.0.0", "name": "All"}, "nodes": nodes, "edges": edges})
-    };
-    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     let inner = graph(
         &[
             node("start", "start", json("{}")),
@@ -111,9 +116,44 @@ pub(crate) fn whole_workflow() -> WorkflowSpec {
         ],
     );
     document["subflows"] = serde_json::json!({"part": inner});
+    checked(&document)
+}
+
+/// Two branches side by side behind an agent that uses the budget up.
+pub(super) fn dear_workflow() -> WorkflowSpec {
+    let branches = r#"{"branches": [
+        {"id": "one", "label": "One", "model": "test/one", "prompt": "1"},
+        {"id": "two", "label": "Two", "model": "test/two", "prompt": "2"}]}"#;
+    checked(&graph(
+        &[
+            node("start", "start", json("{}")),
+            node("first", "agent", json(r#"{"model": "test/dear", "prompt": "Begin."}"#)),
+            node("fan", "parallel", json(branches)),
+            node("out", "output", json(r#"{"format": "text", "sources": ["fan"]}"#)),
+        ],
+        &[("start", "output", "first"), ("first", "output", "fan"), ("fan", "merged", "out")],
+    ))
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn node(id: &str, kind: &str, mut data: serde_json::Value) -> serde_json::Value {
+    data["label"] = id.into();
+    serde_json::json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
+}
+
+fn graph(nodes: &[serde_json::Value], edges: &[(&str, &str, &str)]) -> serde_json::Value {
+    let edge = |(n, (source, handle, target)): (usize, &(&str, &str, &str))| serde_json::json!({"id": format!("e{n}"), "source": source, "sourceHandle": handle, "target": target});
+    let edges: Vec<_> = edges.iter().enumerate().map(edge).collect();
+    serde_json::json!({"meta": {"version": "2.0.0", "name": "All"}, "nodes": nodes, "edges": edges})
+}
+
+fn checked(document: &serde_json::Value) -> WorkflowSpec {
     let tools = ["look", "send", "push"].map(str::to_owned).into();
     let known = Known { tools: Some(tools), ..Known::default() };
-    let checked = workflow::check(&document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
+    let checked = workflow::check(document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
     let input = RunInput { text: "Do everything".to_owned(), attachments: vec![] };
     WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
 }

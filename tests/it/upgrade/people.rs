@@ -50,6 +50,7 @@ async fn start(by: &Worker, id: &str, spec: JobSpec) {
         message: None,
         retention_seconds: 30 * 24 * 3600,
         is_looking: true,
+        trace: None,
     };
     let spec = JobSpec {
         settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
@@ -74,10 +75,11 @@ async fn approve(world: &World, by: &Worker, id: &str) -> bool {
     let answer = request.answer("approve", None, "ann".to_owned(), now).unwrap();
     let answered = upkeep.store.answer(&job, &request.id, &answer, &upkeep.clock.fresh_name(), now).await.unwrap();
     match answered {
-        AnswerOutcome::Recorded(Some(owed)) => {
-            upkeep.queue.send(&owed, Line::Continuations, Duration::ZERO).await.unwrap();
+        AnswerOutcome::Recorded(owed) => {
+            for owed in owed {
+                upkeep.queue.send(&owed, Line::Continuations, Duration::ZERO).await.unwrap();
+            }
         }
-        AnswerOutcome::Recorded(None) => {}
         other => panic!("{other:?}"),
     }
     true

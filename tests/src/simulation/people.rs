@@ -55,7 +55,7 @@ async fn answer(sim: &Sim, job: &JobId, request: &InputRequest) {
             let outcome = upkeep.store.answer(job, &request.id, &answer, &name, now).await.ok()?;
             if let AnswerOutcome::Recorded(owed) = &outcome {
                 sim.state().accepted.push((request.id.clone(), answer.clone()));
-                if let Some(owed) = owed {
+                for owed in owed {
                     let _ = upkeep.queue.send(owed, Line::Continuations, Duration::ZERO).await;
                 }
             }

@@ -87,7 +87,7 @@ pub(super) enum Body {
     #[serde(rename = "message.added")]
     MessageAdded,
     #[serde(rename = "context.compacted")]
-    ContextCompacted,
+    ContextCompacted(Compacted),
     #[serde(rename = "model.waiting")]
     ModelWaiting(Notice),
     #[serde(other)]
@@ -101,6 +101,17 @@ pub(super) struct Notice {
     pub(super) message: String,
     pub(super) until: Option<jiff::Timestamp>,
     pub(super) since: Option<jiff::Timestamp>,
+}
+
+/// How a conversation was made shorter.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Compacted {
+    pub(super) messages: u64,
+    pub(super) tokens_before: u64,
+    pub(super) tokens_after: u64,
+    pub(super) strategy: String,
+    pub(super) error: Option<String>,
 }
 
 /// A workflow's node.

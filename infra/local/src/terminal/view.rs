@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    event::{Body, Event, InputRequest, Job, Notice, ToolCall},
+    event::{Body, Compacted, Event, InputRequest, Job, Notice, ToolCall},
     lines,
     outline::Outline,
     screen::{Line, Look, Style},
@@ -183,7 +183,7 @@ impl View {
                 "going on".clone_into(&mut self.doing);
             }
             Body::MessageAdded => self.note(Style::Dim, "… a message was added".to_owned()),
-            Body::ContextCompacted => self.note(Style::Dim, "… older messages were condensed".to_owned()),
+            Body::ContextCompacted(compacted) => self.note(Style::Dim, condensed(compacted)),
             Body::ModelWaiting(notice) => {
                 let span = event.origin.at.zip(notice.until).map(|(at, until)| until.duration_since(at).as_millis());
                 let again = span.map_or(String::new(), |ms| {
@@ -564,4 +564,12 @@ fn titled(lane: &str, what: &str) -> String {
 
 fn after_colon(notice: &Notice) -> String {
     if notice.message.is_empty() { String::new() } else { format!(": {}", text::one_line(&notice.message)) }
+}
+
+fn condensed(compacted: &Compacted) -> String {
+    let Compacted { messages, tokens_before, tokens_after, strategy, error } = compacted;
+    let how = if strategy == "truncate" { "left out" } else { "summarised" };
+    let (before, after) = (text::grouped(*tokens_before), text::grouped(*tokens_after));
+    let why = error.as_ref().map_or(String::new(), |error| format!(": {}", text::one_line(error)));
+    format!("… {} {how}, about {before} tokens became {after}{why}", text::counted(*messages, "older message"))
 }

@@ -149,9 +149,7 @@ fn a_job_names_mcp_servers_and_perhaps_some_of_their_tools() {
 
 /// A body beside `input` (unless it has one), and everything that is to be found in it.
 fn bad_bodies() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
-    let no = " is not supported by this release; leave it out.";
     let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
-    let unsupported = |name: &'static str| (name, leak(format!("`{name}`{no}")));
     let range = |name: &'static str, range: &str| (name, leak(format!("`{name}` must be {range}.")));
     let names_rule = |n: usize| {
         leak(format!("`tools[{n}].tools` must have 1 to 128 names; leave it out for all of the server's tools."))
@@ -378,8 +376,17 @@ fn bad_bodies() -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
             ],
         ),
         (
-            json!({"workflow": {}, "workflow_id": "w", "compaction": {}}),
-            vec![("workflow_id", "Send either `workflow` or `workflow_id`, not both."), unsupported("compaction")],
+            json!({"workflow": {}, "workflow_id": "w"}),
+            vec![("workflow_id", "Send either `workflow` or `workflow_id`, not both.")],
+        ),
+        (
+            json!({"compaction": {"threshold": 0, "preserve_recent": 0, "strategy": "forget", "foo": 1}}),
+            vec![
+                range("compaction.threshold", "an integer from 1 to 4294967295"),
+                range("compaction.preserve_recent", "an integer from 1 to 1000"),
+                range("compaction.strategy", "`summarize` or `truncate`"),
+                ("compaction.foo", "There is no member `compaction.foo`. Remove it, or correct its spelling."),
+            ],
         ),
     ]
 }

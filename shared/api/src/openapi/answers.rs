@@ -50,6 +50,7 @@ pub(super) fn schemas() -> Map<String, Value> {
             "StreamToken",
             object(json!({"stream_url": text("The address, its token included."), "expires_at": time()}), &[]),
         ),
+        ("Cancellation", object(json!({"object": {"const": "cancellation"}, "expires_at": time()}), &[])),
         ("Tools", list("Tool", json!({}))),
         (
             "Tool",
@@ -401,6 +402,7 @@ fn event() -> Value {
             (
                 json!({
                     "messages": count("Messages that were made one, or left out."), "tokens_before": count("What there was."),
+                    "tokens_after": count("What there is now, about."),
                     "strategy": {"enum": ["summarize", "truncate"]}, "error": text("Why it was not done as asked."),
                 }),
                 &["error"],

@@ -138,6 +138,20 @@ fn paths() -> Value {
         }),
     );
     add(
+        paths::CANCEL_KEY,
+        json!({
+            "post": {
+                "operationId": "cancelStart",
+                "summary": "Cancel what was started under a key, or keep it from being started for ten minutes",
+                "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
+                "responses": answers(
+                    &[("200", "Job", "The job that was started under it."), ("202", "Cancellation", "Nothing was, and nothing will be.")],
+                    &["400", "401", "404", "500", "503"],
+                ),
+            },
+        }),
+    );
+    add(
         paths::INPUT_REQUEST,
         json!({
             "parameters": [{"$ref": "#/components/parameters/Job"},

@@ -95,7 +95,7 @@ fn start_job() -> Value {
         }),
         &[],
     );
-    let mut members = json!({
+    let members = json!({
         "input": {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": reference("ChatMessage"), "minItems": 1}],
             "description": "What is to be done."},
         "instructions": text,
@@ -125,9 +125,6 @@ fn start_job() -> Value {
             "additionalProperties": {"type": "string", "maxLength": asked::METADATA_VALUE_CHARS}},
         "retention_seconds": within(asked::RETENTION_SECONDS),
     });
-    if let Some(members) = members.as_object_mut() {
-        members.retain(|name, _| !asked::unsupported::is_unsupported(name));
-    }
     closed(members, &["input"])
 }
 

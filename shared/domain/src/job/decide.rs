@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Ending, Fact, FinishReason, Head, IllegalTransition, State, Status, evolve};
 use crate::{
-    id::{LaneName, WriterId},
+    id::{InputRequestId, LaneName, WriterId},
     lane::{Disposition, Fence, Lane, LeaseTimes, Take},
     time::Timestamp,
 };
@@ -64,10 +64,21 @@ pub enum Command {
         /// When the first of them expires.
         until: Timestamp,
     },
-    /// A question of this lane was answered.
+    /// The lane's worker needs the answer to a question of the whole job.
+    PauseOn {
+        /// Its lease.
+        fence: Fence,
+        /// The question.
+        question: InputRequestId,
+        /// Whether it is this lane that asks it.
+        asks: bool,
+        /// When it expires.
+        until: Timestamp,
+    },
+    /// A question was answered.
     Answer {
-        /// The lane.
-        lane: LaneName,
+        /// The lanes that wait for it: one, or, where it is asked for the whole job, any number.
+        lanes: Vec<LaneName>,
     },
     /// The event bus was told that this lane waits.
     Announced {
@@ -171,13 +182,20 @@ pub fn decide(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) 
             let paused = Fact::Paused(job.held(fence)?.paused(*pending, *until, now, times));
             Ok([paused].into_iter().chain(stopped(&job.head, now)).collect())
         }
-        Command::Answer { lane } => {
+        Command::PauseOn { fence, question, asks, until } => {
+            let paused = Fact::Paused(job.held(fence)?.paused_on(question, *asks, *until, now, times));
+            Ok([paused].into_iter().chain(stopped(&job.head, now)).collect())
+        }
+        Command::Answer { lanes } => {
             job.unfinished()?;
-            let answered = job.lane(lane)?.answered(now, times).ok_or_else(|| Rejected::NotWaiting(lane.clone()))?;
-            let goes_on = answered.waits.is_none();
-            let head = if goes_on { vec![Fact::LaneWoken] } else { vec![] };
-            let resumed = resumed(&job.head, now).filter(|_| goes_on);
-            Ok(head.into_iter().chain(resumed).chain([Fact::Answered(answered)]).collect())
+            let answered = lanes
+                .iter()
+                .map(|lane| job.lane(lane)?.answered(now, times).ok_or_else(|| Rejected::NotWaiting(lane.clone())));
+            let answered: Vec<Lane> = answered.collect::<Result<_, _>>()?;
+            let n_woken = answered.iter().filter(|lane| lane.waits.is_none()).count();
+            let resumed = resumed(&job.head, now).filter(|_| n_woken > 0);
+            let woken = std::iter::repeat_n(Fact::LaneWoken, n_woken);
+            Ok(woken.chain(resumed).chain(answered.into_iter().map(Fact::Answered)).collect())
         }
         Command::Announced { lane } => {
             let announced = job.lane(lane)?.announced().ok_or_else(|| Rejected::NotWaiting(lane.clone()))?;

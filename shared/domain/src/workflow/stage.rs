@@ -69,6 +69,17 @@ pub struct LaneSoFar {
     pub after: Option<PersonsAnswer>,
 }
 
+impl LaneSoFar {
+    /// How often it was granted its turns with tools once more. A refusal grants nothing, also where all that is left of
+    /// the call that came to the limit is on record in its turns.
+    pub fn granted(&self) -> u32 {
+        let options = limit_options();
+        let grants =
+            self.at_limit.iter().filter(|answer| matches!(meaning(answer, &options), Meaning::Go | Meaning::Replace));
+        u32::try_from(grants.count()).unwrap_or(u32::MAX)
+    }
+}
+
 /// Which answer of [`LaneSoFar`] a request's answer becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerTo {
@@ -170,7 +181,7 @@ impl Staging<'_, '_> {
     }
 
     fn call(self, input: String, so_far: &LaneSoFar) -> Result<Stage, Refused> {
-        let times = u32::try_from(so_far.at_limit.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let times = so_far.granted().saturating_add(1);
         let work = self.board.work(self.scope, self.work, input, times).ok_or(Refused::NotAtWork)?;
         Ok(Stage::Call(Box::new(work)))
     }

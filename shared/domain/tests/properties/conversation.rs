@@ -91,7 +91,7 @@ fn turn(lane: LaneName, turn: u32) -> impl Strategy<Value = Turn> {
                 model_time_ms: 0,
                 inbox: 0,
             });
-            Turn { answer, calls: calls.collect() }
+            Turn { answer, calls: calls.collect(), shortened: vec![] }
         },
     )
 }

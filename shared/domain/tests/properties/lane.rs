@@ -16,7 +16,8 @@ pub(super) fn lanes() -> impl Strategy<Value = Lane> {
     let counts = (0..1000_u32, 0..1000_u32, 0..1000_u32, 0..1000_u32, any::<u32>().prop_map(|n| n >> 1));
     let lease = option::of((owners(), moments()).prop_map(|(owner, expires_at)| Lease { owner, expires_at }));
     let waits = option::of((0..5_u32, moments(), any::<bool>()));
-    let waits = waits.prop_map(|waits| waits.map(|(pending, until, announced)| Waits { pending, until, announced }));
+    let waits =
+        waits.prop_map(|waits| waits.map(|(pending, until, announced)| Waits { pending, until, announced, on: None }));
     (place, counts, lease, option::of(moments()), 0..1_u64 << 60, waits).prop_map(
         |((name, open, turn, phase, epoch), counts, lease, due_at, output_bytes, waits)| {
             let (attempt, tries, backoffs, recoveries, sweeps) = counts;

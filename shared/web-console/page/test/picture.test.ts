@@ -148,6 +148,19 @@ test("rounds, branches and nodes of subflows belong to a node of the graph", () 
   assert.equal(latestRuns(replay(EMPTY, named), nodes).body!.key, "body#2");
 });
 
+test("a shortened conversation is told once, however often its turn is begun", () => {
+  const compacted = { type: "context.compacted", lane: "main", turn: 3, messages: 8, tokens_before: 9000, tokens_after: 1200, strategy: "summarize" };
+  const failed = { ...compacted, turn: 4, messages: 2, strategy: "truncate", error: "no summary was made" };
+  const picture = replay(EMPTY, log(compacted, { type: "turn.restarted", lane: "main", turn: 3, output_offset: 0 }, compacted, failed));
+  assert.deepEqual(
+    picture.entries.flatMap((entry) => (entry.kind === "notice" ? [entry.notice.text] : [])),
+    [
+      "8 messages were summarised; about 9000 tokens became 1200.",
+      "2 messages were left out; about 9000 tokens became 1200. no summary was made",
+    ],
+  );
+});
+
 test("events that this release does not know are told and break nothing", () => {
   const picture = replay(EMPTY, log({ type: "moon.risen", message: "It is full." }, { type: "output.delta", turn: 1, text: "a" }));
   assert.deepEqual(picture.entries.map((entry) => entry.kind), ["notice", "turn"]);

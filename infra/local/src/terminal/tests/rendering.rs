@@ -43,6 +43,21 @@ fn a_job_that_stands_still_says_for_how_long() {
 }
 
 #[test]
+fn a_conversation_that_was_made_shorter_is_told() {
+    let mut watching = Watching::plain();
+    let compacted = json!({"messages": 8, "tokens_before": 90_000, "tokens_after": 1200, "strategy": "summarize"});
+    let failed = json!({"messages": 1, "tokens_before": 9000, "tokens_after": 800, "strategy": "truncate",
+                        "error": "no summary was made"});
+    watching.apply(&[in_turn(3, "context.compacted", compacted), in_turn(4, "context.compacted", failed)]);
+    let told = watching.written.text();
+    assert!(told.contains("… 8 older messages summarised, about 90,000 tokens became 1,200\n"), "{told}");
+    assert!(
+        told.contains("… 1 older message left out, about 9,000 tokens became 800: no summary was made\n"),
+        "{told}"
+    );
+}
+
+#[test]
 fn on_a_terminal_calls_settle_in_place_and_the_end_is_calm() {
     let mut watching = Watching::live(80);
     let events = whole_job();

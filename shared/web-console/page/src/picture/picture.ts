@@ -39,6 +39,8 @@ export interface Notice {
   at: string;
   type: string;
   text: string;
+  /** Lane and turn, of one that belongs to a turn. */
+  place: string;
 }
 
 /** A node of a workflow as far as it has come; one entry for each iteration of a loop's body. */
@@ -282,14 +284,21 @@ function request(picture: Picture, data: LogEvent["data"]): Picture {
 function notice(picture: Picture, number: number, data: LogEvent["data"]): Picture {
   const told = data.content ?? data.text ?? data.message ?? data.summary ?? data.reason;
   const words = data.type === "context.compacted" && told === undefined ? compacted(data) : plain(told);
-  const notice: Notice = { number, at: data.at, type: data.type, text: words };
+  const place = `${data.lane ?? ""}/${data.turn ?? ""}`;
+  const notice: Notice = { number, at: data.at, type: data.type, text: words, place };
+  // A turn that is begun again tells again how its conversation was made shorter.
+  const again = (entry: Entry) =>
+    entry.kind === "notice" && entry.notice.type === data.type && entry.notice.place === place && entry.notice.text === words;
+  if (data.type === "context.compacted" && picture.entries.some(again)) {
+    return picture;
+  }
   return { ...picture, entries: [...picture.entries, { kind: "notice", notice }] };
 }
 
-function compacted({ messages, tokens_before: tokens, strategy, error }: LogEvent["data"]): string {
+function compacted({ messages, tokens_before: before, tokens_after: after, strategy, error }: LogEvent["data"]): string {
   const how = strategy === "truncate" ? "were left out" : "were summarised";
-  const before = typeof tokens === "number" ? `; it had ${tokens} tokens` : "";
-  return `${typeof messages === "number" ? messages : "Some"} messages ${how}${before}.${typeof error === "string" ? ` ${error}` : ""}`;
+  const size = typeof before === "number" ? `; about ${before} tokens became ${typeof after === "number" ? after : "fewer"}` : "";
+  return `${typeof messages === "number" ? messages : "Some"} messages ${how}${size}.${typeof error === "string" ? ` ${error}` : ""}`;
 }
 
 /** What a message says as text: chat messages may come in parts. */
