@@ -38,6 +38,7 @@ mod item;
 pub mod key;
 mod list;
 mod log;
+mod meter;
 mod query;
 mod read;
 pub mod schema;
@@ -64,6 +65,7 @@ pub use self::{
     input::AnswerOutcome,
     list::{JobFilter, JobPage},
     log::{AppendError, Appender, Page, Tail},
+    meter::{Meter, Metered},
     read::Record,
     sweep::{Due, Stall, SweptLane},
     switches::Switches,
