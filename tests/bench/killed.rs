@@ -98,6 +98,7 @@ async fn worker_dies() -> Duration {
             message: None,
             retention_seconds: 3600,
             is_looking: false,
+            trace: None,
         },
         spec: JobSpec {
             messages: vec![Message::user("killed")],
