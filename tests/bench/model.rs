@@ -23,7 +23,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch, time::sleep_until};
 
-/// What the model says to every job that asks for it by this plan's name.
+/// What the model says to every job that asks for it by this plan's name: the last answer again and again where there are
+/// more turns, since a workflow's node may be told of what others said.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) turns: Vec<Turn>,
@@ -157,7 +158,7 @@ async fn answer(State(place): State<Arc<Place>>, body: Bytes) -> Response {
             what(asked);
         }
     };
-    let (text, rest) = frames(plan.turns[turn], turn);
+    let (text, rest) = frames(plan.turns[turn.min(plan.turns.len() - 1)], turn);
     let instant = plan.to_first.is_zero() && plan.per_token.is_zero();
     let body = if instant {
         note(|asked| asked.answered = Some(Instant::now()));

@@ -119,6 +119,7 @@ impl Drop for System {
 }
 
 /// What was asked of the table and of the queues.
+#[derive(PartialEq)]
 pub(crate) struct Metered {
     pub(crate) table: store::Metered,
     pub(crate) queues: BTreeMap<String, u64>,
