@@ -74,6 +74,17 @@ pub struct Options {
     pub sweep_every: Duration,
     /// How long nothing may happen in a running job before its log says so.
     pub stall_after: Duration,
+    /// What counts the requests to the table and the queues, if they are to be counted.
+    pub meters: Option<Meters>,
+}
+
+/// Counters of what a stack asks of its emulators.
+#[derive(Debug, Clone, Default)]
+pub struct Meters {
+    /// Of the table.
+    pub table: store::Meter,
+    /// Of the queues.
+    pub queues: queue::Meter,
 }
 
 impl Options {
@@ -92,6 +103,7 @@ impl Options {
             streams: stream::Settings::default(),
             sweep_every: Duration::from_secs(15),
             stall_after: Duration::from_secs(120),
+            meters: None,
         }
     }
 }
@@ -137,10 +149,20 @@ impl Stack {
         let (dynamodb, sqs) = (Arc::new(dynamodb), Arc::new(EmbeddedSqs::new()));
         let queues = Queues::create(&sqs)?;
 
-        let client = dynamodb.client_with(|config| config.retry_config(RetryConfig::standard()));
+        let client = dynamodb.client_with(|config| {
+            let config = config.retry_config(RetryConfig::standard());
+            match &options.meters {
+                Some(meters) => config.interceptor(meters.table.clone()),
+                None => config,
+            }
+        });
         let store = Store::new(client, TABLE, options.times);
         store.create_table().await.context("cannot create the table")?;
-        let queue = ContinuationQueue::new(sqs.client(), &queues.starts, &queues.continuations)
+        let sqs_client = || match &options.meters {
+            Some(meters) => sqs.client_with(|config| config.interceptor(meters.queues.clone())),
+            None => sqs.client(),
+        };
+        let queue = ContinuationQueue::new(sqs_client(), &queues.starts, &queues.continuations)
             .with_requests(Some(queues.requests.clone()));
         let events = EmbeddedEventBridge::new();
         let bus = Some(EventBus::new(events.client(), "default"));
@@ -165,7 +187,7 @@ impl Stack {
         let mut spawn = |task| tasks.push(AbortOnDropHandle::new(task));
         for (queue_name, queue_url) in [(STARTS, queues.starts), (CONTINUATIONS, queues.continuations)] {
             let source = EventSource {
-                client: sqs.client(),
+                client: sqs_client(),
                 queue_name,
                 queue_url,
                 concurrency: CONCURRENCY,

@@ -42,7 +42,8 @@ struct Idle {
 }
 
 impl ModelStream {
-    pub(crate) fn new(response: reqwest::Response, idle_timeout: Duration, max_event_bytes: usize) -> Self {
+    /// The answer in a response, which may keep us waiting so long and have frames of so many bytes.
+    pub fn new(response: reqwest::Response, idle_timeout: Duration, max_event_bytes: usize) -> Self {
         Self {
             bytes: Some(Box::pin(response.bytes_stream())),
             frames: Frames::new(max_event_bytes),

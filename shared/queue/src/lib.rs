@@ -4,13 +4,17 @@
 
 pub mod bus;
 mod message;
+mod meter;
 
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use domain::continuation::Continuation;
 
-pub use self::message::{Unreadable, decode, encode};
+pub use self::{
+    message::{Unreadable, decode, encode},
+    meter::Meter,
+};
 
 /// The longest delay that a message can have.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(900);

@@ -40,6 +40,7 @@ mod item;
 pub mod key;
 mod list;
 mod log;
+mod meter;
 mod query;
 mod read;
 pub mod schema;
@@ -66,6 +67,7 @@ pub use self::{
     input::{AnswerOutcome, PauseOutcome, WaitsFor},
     list::{JobFilter, JobPage},
     log::{AppendError, Appender, Page, Tail},
+    meter::{Meter, Metered},
     read::Record,
     sweep::{Due, Stall, SweptLane},
     switches::Switches,
