@@ -126,6 +126,7 @@ async fn start(worker: &Worker, n: u32) -> JobId {
         message: None,
         retention_seconds: 3600,
         is_looking: true,
+        trace: None,
     };
     let spec = JobSpec {
         messages: vec![Message::user(format!("Job {n}"))],

@@ -45,6 +45,9 @@ async fn cancelling_reaches_a_running_tool() {
     let job = system.submit(json!({"input": "In a tool", "tools": ["waits_at_the_gate"]})).await;
     gate.reached().await;
     assert_eq!(gate.waiting(), 1);
+    // The tool may be at the gate before the log says that it runs.
+    let mut viewer = system.follow(&job, 0).await;
+    while viewer.next().await.unwrap().event != "tool_call.running" {}
     let (_, answer) = system.post(&format!("/jobs/{}/cancel", job["id"].as_str().unwrap())).await;
     assert_eq!(answer["status"], "cancelled");
     assert_eq!(answer["tool_calls"][0]["status"], "running");

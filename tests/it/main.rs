@@ -12,6 +12,7 @@ mod many_events;
 mod people;
 mod reading;
 mod remote_tools;
+mod requests;
 mod restart;
 mod simulation;
 mod starting;

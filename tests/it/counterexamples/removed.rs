@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use store::Record;
 use tests::world::{Asked, Meddler, Worker};
 
-use super::{Schedule, push_and_text, says, text};
+use super::{Schedule, is_in_order, push_and_text, says, text};
 
 /// Nobody meddles.
 pub(super) fn nothing() -> Meddler {
@@ -153,7 +153,7 @@ impl Clock for OneName {
 }
 
 /// Counterexample 5: two deliveries in one process, the second while the first one's event is on its way.
-async fn two_deliveries(name: impl Fn(Worker) -> Worker) -> Record {
+async fn two_deliveries(name: impl Fn(Worker) -> Worker) -> Schedule {
     let it = Schedule::of(text()).await;
     let [one, two] = ["1", "2"].map(|worker| name(it.worker(worker)));
     let [started, restarted] = [(); 2].map(|()| Gate::new());
@@ -171,7 +171,7 @@ async fn two_deliveries(name: impl Fn(Worker) -> Worker) -> Record {
             restarted.open();
         });
     });
-    it.rests(Status::Completed).await
+    it
 }
 
 #[tokio::test]
@@ -179,10 +179,13 @@ async fn an_owner_must_be_an_invocation_and_not_a_process() {
     let restarts = |record: &Record| {
         record.events.iter().filter(|event| matches!(event.body, EventBody::TurnRestarted { .. })).count()
     };
-    assert_eq!(restarts(&two_deliveries(|worker| worker).await), 1);
+    let with = two_deliveries(|worker| worker).await.rests(Status::Completed).await;
+    assert_eq!(restarts(&with), 1);
     let without = two_deliveries(|mut worker| {
         worker.engine.upkeep.clock = Arc::new(OneName(worker.engine.upkeep.clock));
         worker
     });
-    assert_eq!(restarts(&without.await), 0, "without the rule the second attempt says that it is one");
+    // The second attempt takes the first one's event for its own restart, or the first goes on in the second's lease.
+    let without = without.await.ends().await;
+    assert!(restarts(&without) == 0 || !is_in_order(&without), "without the rule nothing is lost");
 }

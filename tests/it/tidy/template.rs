@@ -229,7 +229,7 @@ fn no_parameter_takes_what_the_functions_would_refuse() {
     }
 }
 
-const FREE: [&str; 3] = ["DefaultModel", "Tools", "LogFilter"];
+const FREE: [&str; 4] = ["DefaultModel", "ModelPrices", "Tools", "LogFilter"];
 
 #[test]
 fn the_stream_is_sent_as_it_is_written() {
