@@ -43,10 +43,11 @@ pub(crate) fn hold(method: &str, path: &str, asked: Option<&Value>, status: u16,
         return fits("Error", answer, &format!("{status} to {method} {path}"));
     };
     let what = format!("{status} to {method} {route}");
-    if let (Some(asked), true) = (asked, status < 300) {
-        if let Some(schema) = schema_of(&operation["requestBody"]) {
-            fits(schema, asked, &format!("the body of {method} {route}"));
-        }
+    if status < 300
+        && let Some(asked) = asked
+        && let Some(schema) = schema_of(&operation["requestBody"])
+    {
+        fits(schema, asked, &format!("the body of {method} {route}"));
     }
     let mut described = &operation["responses"][status.to_string()];
     assert!(described.is_object(), "{what} is not described: {answer}");
