@@ -3,8 +3,7 @@
 //!
 //! Region, credentials and endpoint are where Lambda, and whatever stands in for it, puts them: in the environment, or,
 //! for credentials that outlive a process's environment, at the address that it names. The SDK's own loader also looks into
-//! profiles, single sign-on, web identities and instance metadata, which no function has, and which would be a tenth of
-//! its package.
+//! profiles, single sign-on, web identities and instance metadata, which no function has and would carry along.
 
 use std::time::Duration;
 
