@@ -14,6 +14,7 @@ use std::{
 use anyhow::Context as _;
 use api::{address::StreamAddresses, job_request::Defaults, job_view::ToolView, stream_token::StreamTokens};
 use aws_smithy_types::retry::RetryConfig;
+use axum::serve::ListenerExt as _;
 use domain::{lane::LeaseTimes, sealed::SealingKey, time::Timestamp};
 use engine::{Clock as _, Engine, Settings, SystemClock, Upkeep};
 use model_client::{ModelClient, Secret, Url};
@@ -206,6 +207,10 @@ impl Stack {
         spawn(tokio::spawn(put_requests_in_line(&events, sqs.client(), queues.requests)));
         spawn(tokio::spawn(schedule::run(upkeep, dynamodb.clone(), options.sweep_every, options.stall_after)));
         spawn(tokio::spawn(async move {
+            // A frame is small and the next one may be long in coming: waiting to fill a packet delays it by 40 ms.
+            let listener = listener.tap_io(|connection| {
+                let _ = connection.set_nodelay(true);
+            });
             if let Err(error) = axum::serve(listener, gateway::router(functions)).await {
                 tracing::error!(%error, "the server stopped");
             }

@@ -1,7 +1,7 @@
 //! From an operation's name and JSON body to dynoxide's typed call and back to DynamoDB's HTTP form.
 //!
-//! Decoding and encoding happen in the caller's task; only the call itself runs on the database's thread. dynoxide keeps
-//! its own dispatcher private, so the markers with which its decoders classify what they refuse are read here.
+//! Decoding and encoding happen outside of the database's lock. dynoxide keeps its own dispatcher private, so the markers
+//! with which its decoders classify what they refuse are read here.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
