@@ -66,7 +66,7 @@ pub(crate) fn work(asked: &str) {
 }
 
 fn parse(times: usize) {
-    let (frames, rest) = model::frames(Turn { tokens: EACH, calls: 0 }, 0);
+    let (frames, rest) = model::frames(Turn { tokens: EACH, calls: 0, thinks: false }, 0);
     let bytes = frames.concat() + &rest;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

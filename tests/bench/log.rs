@@ -13,10 +13,9 @@ pub(crate) async fn measure(report: Report, quick: bool) {
     let tokens = if quick { 1000 } else { 10_000 };
     let times = if quick { 2 } else { 10 };
     let model = Model::start().await;
-    model.plan("text", Plan::text(tokens));
+    model.plan("text", Plan::events(tokens));
     let data = tempfile::tempdir().unwrap();
-    // Each token is an event.
-    let setup = Setup { every_ms: 0, pieces: 1, unwatched_bytes: 1, ..Setup::new(data.path(), &model.url) };
+    let setup = Setup { every_ms: 50, ..Setup::new(data.path(), &model.url) };
     let system = System::start(&setup);
     let caller = Caller::new(&system.url);
     let job = caller.start("text", "long").await;

@@ -39,18 +39,27 @@ pub(crate) struct Plan {
 pub(crate) struct Turn {
     pub(crate) tokens: usize,
     pub(crate) calls: usize,
+    /// Whether every other token is a thought, so that no two are written as one event.
+    pub(crate) thinks: bool,
 }
 
 impl Plan {
     /// Three turns, two tools, so many tokens in each turn, without a delay.
     pub(crate) fn standard(tokens: usize) -> Self {
-        let turns = vec![Turn { tokens, calls: 1 }, Turn { tokens, calls: 1 }, Turn { tokens, calls: 0 }];
+        let turn = |calls| Turn { tokens, calls, thinks: false };
+        let turns = vec![turn(1), turn(1), turn(0)];
         Self { turns, to_first: Duration::ZERO, per_token: Duration::ZERO }
     }
 
     /// An answer and no tools.
     pub(crate) fn text(tokens: usize) -> Self {
-        let turns = vec![Turn { tokens, calls: 0 }];
+        let turns = vec![Turn { tokens, calls: 0, thinks: false }];
+        Self { turns, to_first: Duration::ZERO, per_token: Duration::ZERO }
+    }
+
+    /// An answer of which each token is an event.
+    pub(crate) fn events(tokens: usize) -> Self {
+        let turns = vec![Turn { tokens, calls: 0, thinks: true }];
         Self { turns, to_first: Duration::ZERO, per_token: Duration::ZERO }
     }
 
@@ -191,7 +200,8 @@ pub(crate) fn frames(turn: Turn, number: usize) -> (Vec<String>, String) {
         let choices = json!([{"index": 0, "delta": delta, "finish_reason": finish}]);
         format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": choices}))
     };
-    let text = (0..turn.tokens).map(|n| chunk(json!({"content": token(n)}), None)).collect();
+    let member = |n: usize| if turn.thinks && n % 2 == 1 { "reasoning" } else { "content" };
+    let text = (0..turn.tokens).map(|n| chunk(json!({member(n): token(n)}), None)).collect();
     let calls: Vec<Value> = (0..turn.calls)
         .map(|n| {
             let arguments = json!({"expression": format!("{number} + {n}")}).to_string();

@@ -161,6 +161,11 @@ fn text() -> Script {
     Script::new().turn(Turn::pieces(["One ", "two ", "three."]))
 }
 
+/// So long that it is written before the job's last commit.
+fn long_text() -> Script {
+    Script::new().turn(Turn::text("a".repeat(5000)))
+}
+
 fn push_and_text() -> Script {
     Script::new().turn(Turn::text("First.").then_calls([Call::new("push", "{}")])).turn(Turn::text("Then."))
 }
@@ -186,7 +191,7 @@ async fn a_claim_that_is_answered_after_the_cancellation_restarts_nothing_behind
 /// Counterexample 2.
 #[tokio::test]
 async fn an_append_that_was_refused_does_not_overtake_the_restart_of_a_newer_attempt() {
-    let it = Schedule::of(text()).await;
+    let it = Schedule::of(push_and_text()).await;
     let [one, two, three] = ["1", "2", "3"].map(|name| it.worker(name));
     let [text_held, restart_held, again_held] = [(); 3].map(|()| Gate::new());
     it.fault("1", "PutItem", "event#", Fault::Hold(text_held.clone()));
@@ -208,7 +213,7 @@ async fn an_append_that_was_refused_does_not_overtake_the_restart_of_a_newer_att
             again_held.open();
         });
     });
-    says(&it.rests(Status::Completed).await, "One two three.");
+    says(&it.rests(Status::Completed).await, "First.\n\nThen.");
 }
 
 /// Counterexample 4.
@@ -231,14 +236,14 @@ async fn a_claim_whose_answer_is_lost_or_which_is_copied_burns_no_attempt() {
 #[tokio::test]
 async fn text_whose_writing_had_an_unknown_outcome_is_there_once() {
     for fault in [Fault::LoseAnswer, Fault::LoseRequest] {
-        let it = Schedule::of(text()).await;
+        let it = Schedule::of(push_and_text()).await;
         let worker = it.worker("1");
         // More often than the SDK tries: the outcome is unknown, with more text waiting.
         for _ in 0..3 {
             it.fault("1", "PutItem", "event#0000000004", fault.clone());
         }
         it.world.deliver(&worker).await;
-        says(&it.rests(Status::Completed).await, "One two three.");
+        says(&it.rests(Status::Completed).await, "First.\n\nThen.");
     }
 }
 

@@ -533,7 +533,7 @@ macro_rules! at_every_request {
                 n_tried += 1;
             }
             assert!($n > $scenario.n_requests, "only {} requests: {}", $n, $scenario.text);
-            println!("{}, every {stride}: {n_tried} points tried and hit, all survived", $scenario.name);
+            println!("{}, every {stride} of {}: {n_tried} points tried and hit, all survived", $scenario.name, $n);
         }
     };
 }

@@ -3,7 +3,7 @@
 //! What it takes is printed (`cargo test -p tests --test it ten_thousand -- --nocapture`), and not asserted: that is the
 //! machine's business.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use local::demo_model::{Script, Turn};
@@ -63,17 +63,12 @@ async fn timed<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_events_are_the_same_for_viewers_all_over_them() {
-    let system = System::with(|options| {
-        // Each piece is an event, watched or not.
-        options.engine.batching.watched_bytes = 1;
-        options.engine.batching.unwatched_bytes = 1;
-        options.engine.batching.watched_every = Duration::ZERO;
-        options.engine.batching.unwatched_every = Duration::ZERO;
-    })
-    .await;
-    let pieces: Vec<String> = (0..PIECES).map(|n| format!("{n} é ")).collect();
+    let system = System::start().await;
+    // A thought between any two pieces: each of both is an event.
+    let pieces: Vec<String> = (0..PIECES / 2).map(|n| format!("{n} é ")).collect();
     let text = pieces.concat();
-    system.model.script("Ten thousand", Script::new().turn(Turn::pieces(pieces)));
+    let turn = pieces.into_iter().fold(Turn::text(""), |turn, piece| turn.then_text([piece]).then_reasoning(["?"]));
+    system.model.script("Ten thousand", Script::new().turn(turn));
     // On a busy machine it takes longer than a turn usually may.
     let limits = json!({"turn_seconds": 600, "deadline_seconds": 3600});
     let job = system.submit(json!({"input": "Ten thousand", "limits": limits})).await;

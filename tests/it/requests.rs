@@ -72,6 +72,10 @@ async fn count(spec: JobSpec, script: impl FnOnce(&World), watched: bool) -> Ask
     (table, queues.into_iter().collect(), metered.write_units)
 }
 
+/// What the standard job asks of the queues, and its write units.
+const QUEUES: [(&str, u64); 2] = [("ChangeMessageVisibility", 3), ("SendMessage", 3)];
+const UNITS: f64 = 57.0;
+
 /// The same as it is expected.
 fn expected(table: &[(&str, u64)], queues: &[(&str, u64)], write_units: f64) -> Asked {
     let owned = |counts: &[(&str, u64)]| counts.iter().map(|(operation, n)| ((*operation).to_owned(), *n)).collect();
@@ -104,24 +108,27 @@ fn standard(world: &World) {
 
 #[tokio::test]
 async fn the_standard_job_makes_so_many_requests_and_no_more() {
-    let table = [("PutItem", 21), ("Query", 8), ("TransactWriteItems", 8), ("UpdateItem", 5)];
-    let queues = [("ChangeMessageVisibility", 3), ("SendMessage", 3)];
-    assert_eq!(count(chat(), standard, false).await, expected(&table, &queues, 93.0));
+    let table = [("PutItem", 6), ("Query", 3), ("TransactWriteItems", 5), ("UpdateItem", 5)];
+    assert_eq!(count(chat(), standard, false).await, expected(&table, &QUEUES, UNITS));
 }
 
 #[tokio::test]
-async fn the_standard_job_writes_its_text_ten_tokens_at_a_time_while_somebody_watches() {
-    let table = [("PutItem", 48), ("Query", 8), ("TransactWriteItems", 8), ("UpdateItem", 5)];
-    let queues = [("ChangeMessageVisibility", 3), ("SendMessage", 3)];
-    assert_eq!(count(chat(), standard, true).await, expected(&table, &queues, 120.0));
+async fn watching_costs_the_standard_job_writes_of_text_and_nothing_else() {
+    let (table, queues, units) = count(chat(), standard, true).await;
+    let others = [("Query", 3), ("TransactWriteItems", 5), ("UpdateItem", 5)];
+    let (puts, rest): (Vec<_>, Vec<_>) = table.into_iter().partition(|(operation, _)| operation == "PutItem");
+    assert_eq!((rest, queues, 0.0), expected(&others, &QUEUES, 0.0));
+    // What comes while a batch is being written is the next one: how much that is nobody knows. Ten tokens are enough.
+    assert!((6..=6 + 30 + 6).contains(&puts[0].1), "{puts:?}");
+    assert!(units < UNITS + 40.0, "{units}");
 }
 
 #[tokio::test]
 async fn a_job_of_one_answer_makes_so_many_requests_and_no_more() {
     let text = |world: &World| world.model.script("Go", Script::new().turn(tokens()));
-    let table = [("PutItem", 5), ("Query", 4), ("TransactWriteItems", 4), ("UpdateItem", 1)];
+    let table = [("Query", 1), ("TransactWriteItems", 3), ("UpdateItem", 1)];
     let queues = [("ChangeMessageVisibility", 1), ("SendMessage", 1)];
-    assert_eq!(count(chat(), text, false).await, expected(&table, &queues, 48.0));
+    assert_eq!(count(chat(), text, false).await, expected(&table, &queues, 39.0));
 }
 
 #[tokio::test]
@@ -146,7 +153,7 @@ async fn a_workflow_of_two_agents_makes_so_many_requests_and_no_more() {
             world.model.script_model(model, Script::new().turn(Turn::text("One sentence.")));
         }
     };
-    let table = [("PutItem", 13), ("Query", 8), ("TransactWriteItems", 7), ("UpdateItem", 3)];
+    let table = [("PutItem", 6), ("Query", 7), ("TransactWriteItems", 7), ("UpdateItem", 3)];
     let queues = [("ChangeMessageVisibility", 3), ("SendMessage", 3)];
-    assert_eq!(count(spec, agents, false).await, expected(&table, &queues, 98.0));
+    assert_eq!(count(spec, agents, false).await, expected(&table, &queues, 83.0));
 }

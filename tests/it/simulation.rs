@@ -98,19 +98,21 @@ missed! {
     a_claim_must_ask_whether_the_lane_is_as_it_was_read: ClaimIgnoresClosed from 49;
     a_claim_must_ask_for_the_epoch: ClaimWithoutEpoch from 1;
     a_checkpoint_must_be_fenced: CheckpointUnfenced from 44;
-    a_commit_must_be_fenced: CommitUnfenced from 69;
+    a_commit_must_be_fenced: CommitUnfenced from 130;
     the_start_of_a_tool_must_be_fenced: StartedUnfenced from 16;
-    the_record_of_a_call_must_have_a_condition: CallsUnconditional from 13;
+    the_record_of_a_call_must_have_a_condition: CallsUnconditional from 130;
     the_end_of_a_call_must_be_recorded_by_who_runs_it: FinishUnconditional from 150;
     the_last_commit_must_look_at_the_inbox: FinalIgnoresInbox from 3;
     every_end_must_close_the_lanes: EndLeavesLanesOpen from 0;
     the_sweeper_must_not_remove_a_due_time: SweeperClearsDue from 1;
     a_commit_must_record_what_it_owes: ContinuationNotOwed from 8;
-    the_last_commit_must_record_what_it_owes: TerminalNotOwed from 0;
+    the_last_commit_must_record_what_it_owes: TerminalNotOwed from 186;
     a_restart_must_take_back_text: RestartVoidsNothing from 5;
     a_restart_must_keep_recorded_text: RestartVoidsEverything from 0;
     an_append_must_look_at_its_lease: AppendWithoutLease from 22;
     the_tail_must_be_read_before_the_claim: TailAfterClaim from 10;
     the_head_must_count_the_lanes_at_work: HeadUncounted from 3;
     an_answer_must_be_counted: PendingStays from 7;
+    a_pause_must_be_fenced: PauseUnfenced from 69;
+    an_expiry_must_be_fenced: ExpiryUnfenced from 68;
 }

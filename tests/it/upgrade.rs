@@ -30,7 +30,7 @@ use self::{
 };
 
 /// The form that this release stores.
-const FORM: &str = "v1";
+const FORM: &str = "v2";
 
 /// A world on what was stored, with a process of this release and the time some seconds later.
 async fn resumed(stored: &Stored) -> (World, Worker, Outside) {
@@ -120,7 +120,7 @@ async fn a_message_of_another_version_is_kept_and_not_acted_upon() {
 async fn items_of_a_later_release_are_left_as_they_are_and_their_messages_kept() {
     let mut stored = Stored::read(FORM);
     for item in &mut stored.items {
-        item["v"] = json!({"N": "2"});
+        item["v"] = json!({"N": "1000"});
     }
     let (world, worker, outside) = resumed(&stored).await;
     let (before, waiting) = (form::items(&world).await, stored.messages.len());

@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::event::ToolCallView;
+use store::After;
 use tokio::time::Instant;
 
 use crate::{
@@ -68,8 +69,10 @@ pub(crate) async fn events(
     }
     let mut pause = LOOK_AGAIN;
     loop {
-        let page = desk.store.events_after(&head.id, after, limit, true).await.map_err(unavailable)?;
-        let Some(page) = page else { return Err(ApiError::NotFound(Missing::Job)) };
+        let page = desk.store.events_after(&head.id, After::Event(after), limit, true).await.map_err(unavailable)?;
+        let Some(mut page) = page else { return Err(ApiError::NotFound(Missing::Job)) };
+        // It ends where a batch of events does.
+        page.events.truncate(limit as usize);
         if let Some(latest) = page.head {
             head = latest;
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use domain::{event::Event, id::JobId};
 use futures_util::Stream;
 use signals::count;
-use store::Page;
+use store::{After, Page};
 use tokio::{
     sync::watch::{self, error::RecvError},
     time::{Instant, sleep_until},
@@ -154,9 +154,9 @@ impl Viewer {
     async fn read(&self) -> Option<Vec<Piece>> {
         let (job, log) = (self.viewing.job(), &self.viewing.hub().log);
         let read = async {
-            match log.after(job, self.cursor, false).await? {
+            match log.after(job, After::Event(self.cursor), false).await? {
                 // It is there, so this was a copy that lags.
-                Some(page) if page.events.is_empty() => log.after(job, self.cursor, true).await,
+                Some(page) if page.events.is_empty() => log.after(job, After::Event(self.cursor), true).await,
                 page => Ok(page),
             }
         };

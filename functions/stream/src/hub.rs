@@ -14,7 +14,7 @@ use domain::{
     job::{Head, Status},
     time::Timestamp,
 };
-use store::{Error, Page, Tail};
+use store::{After, Error, Page, Tail};
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
@@ -172,7 +172,7 @@ impl Poller {
                 () = sleep(pause) => {}
                 () = self.hint.notified() => pause = self.settings.poll_quickly,
             }
-            let Some(page) = self.log.after(&self.job, cursor, false).await? else { return Ok(()) };
+            let Some(page) = self.log.after(&self.job, After::Batch(cursor), false).await? else { return Ok(()) };
             let Page { events, head } = page;
             let came = !events.is_empty();
             let more = came && head.is_none();

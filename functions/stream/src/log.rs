@@ -2,11 +2,11 @@
 
 use domain::{id::JobId, time::Timestamp};
 use futures_util::future::BoxFuture;
-use store::{Error, Page, Store};
+use store::{After, Error, Page, Store};
 
 /// Reads what follows on a cursor, consistently or not.
 pub(crate) type ReadPage =
-    Box<dyn Fn(JobId, u64, bool) -> BoxFuture<'static, Result<Option<Page>, Error>> + Send + Sync>;
+    Box<dyn Fn(JobId, After, bool) -> BoxFuture<'static, Result<Option<Page>, Error>> + Send + Sync>;
 /// Notes until when a job is watched.
 pub(crate) type NoteWatched = Box<dyn Fn(JobId, Timestamp) -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
 
@@ -21,9 +21,9 @@ impl Log {
     pub(crate) fn of(store: Store, page: u32) -> Self {
         let reader = store.clone();
         Self {
-            read_page: Box::new(move |job, cursor, consistent| {
+            read_page: Box::new(move |job, after, consistent| {
                 let store = reader.clone();
-                Box::pin(async move { store.events_after(&job, cursor, page, consistent).await })
+                Box::pin(async move { store.events_after(&job, after, page, consistent).await })
             }),
             note_watched: Box::new(move |job, until| {
                 let store = store.clone();
@@ -32,10 +32,10 @@ impl Log {
         }
     }
 
-    /// The events that follow on `cursor`. `None` when there is certainly no such job.
-    pub(crate) async fn after(&self, job: &JobId, cursor: u64, consistent: bool) -> Result<Option<Page>, Error> {
-        match (self.read_page)(job.clone(), cursor, consistent).await? {
-            None if !consistent => (self.read_page)(job.clone(), cursor, true).await,
+    /// The events that follow. `None` when there is certainly no such job.
+    pub(crate) async fn after(&self, job: &JobId, after: After, consistent: bool) -> Result<Option<Page>, Error> {
+        match (self.read_page)(job.clone(), after, consistent).await? {
+            None if !consistent => (self.read_page)(job.clone(), after, true).await,
             page => Ok(page),
         }
     }

@@ -20,7 +20,7 @@ use domain::{
     usage::Usage,
 };
 use futures_util::{Stream, StreamExt, future::join_all};
-use store::{Error, Page, Store, Tail};
+use store::{After, Error, Page, Store, Tail};
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower::ServiceExt;
 
@@ -153,7 +153,8 @@ impl Table {
     fn hub_with(&self, settings: Settings) -> Arc<Hub> {
         let (reader, noter) = (self.clone(), self.clone());
         let log = Log {
-            read_page: Box::new(move |_, cursor, consistent| {
+            read_page: Box::new(move |_, after, consistent| {
+                let (After::Event(cursor) | After::Batch(cursor)) = after;
                 let read = reader.read(cursor, consistent);
                 Box::pin(async { read })
             }),

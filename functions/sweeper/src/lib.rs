@@ -15,7 +15,8 @@ use tokio::time::Instant;
 /// When the index cannot be read; the next sweep comes in a minute.
 pub async fn handle(upkeep: &Upkeep, budget: Duration, stall_after: Duration) -> Result<SweepReport, store::Error> {
     let begun = Instant::now();
-    let report = upkeep.sweep(budget, stall_after).await?;
+    // On the heap: the nest of its futures is deeper than the compiler looks into.
+    let report = Box::pin(upkeep.sweep(budget, stall_after)).await?;
     let SweepReport {
         continuations_sent,
         pauses_announced,

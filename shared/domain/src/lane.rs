@@ -32,6 +32,16 @@ pub enum Phase {
     Tools,
 }
 
+impl Phase {
+    /// The word under which it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Tools => "tools",
+        }
+    }
+}
+
 /// A thread of work in a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lane {
@@ -62,6 +72,9 @@ pub struct Lane {
     pub due_at: Option<Timestamp>,
     /// Bytes of this lane's text that are durable: committed turns and, in the tools phase, this turn's answer.
     pub output_bytes: u64,
+    /// Where the log ended when its turn was committed, or the job accepted. Events of others may have come since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_end: Option<u64>,
     /// The workflow's node that it works for, as viewers know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_id: Option<String>,
@@ -106,6 +119,13 @@ pub struct LeaseTimes {
     pub look_every: Duration,
     /// How long after a moment in which something should have happened the sweeper may look.
     pub margin: Duration,
+}
+
+impl LeaseTimes {
+    /// How much of `margin` there has to be: more would move due times for nothing.
+    fn least_margin(&self) -> Duration {
+        self.margin / 3
+    }
 }
 
 impl Default for LeaseTimes {
@@ -161,9 +181,22 @@ impl Lane {
             lease: None,
             due_at: Some(due_at),
             output_bytes: 0,
+            log_end: None,
             node_id: None,
             waits: None,
         }
+    }
+
+    /// Whether its turn was never begun, so that nothing is on record of it.
+    pub fn is_fresh(&self) -> bool {
+        self.open && self.attempt == 0 && self.lease.is_none() && self.waits.is_none()
+    }
+
+    /// When the sweeper shall look: as it is, if that is after `earliest` and no later than `latest`; or else at `new`. To
+    /// move a due time is to move the lane in an index, which costs more than the rest of a claim or a commit; and a
+    /// sweeper that looks early finds the lease, or asks for a turn that was asked for.
+    fn due(&self, earliest: Timestamp, latest: Timestamp, new: Timestamp) -> Option<Timestamp> {
+        self.due_at.filter(|due| *due > earliest && *due <= latest).or(Some(new))
     }
 
     /// Whether somebody may be at work on it.
@@ -202,7 +235,7 @@ impl Lane {
             recoveries: self.recoveries + u32::from(taken_over),
             sweeps: 0,
             waits: None,
-            due_at: Some(expires_at + times.margin),
+            due_at: self.due(expires_at, expires_at + times.margin, expires_at + times.least_margin()),
             ..self.clone()
         })
     }
@@ -243,8 +276,8 @@ impl Lane {
         }
     }
 
-    /// The turn is over and the next one is owed.
-    pub fn advanced(&self, now: Timestamp, times: &LeaseTimes) -> Self {
+    /// The turn is over and the next one is owed; the log ended at `log_end`.
+    pub fn advanced(&self, log_end: u64, now: Timestamp, times: &LeaseTimes) -> Self {
         Self {
             turn: self.turn + 1,
             phase: Phase::Model,
@@ -253,7 +286,8 @@ impl Lane {
             backoffs: 0,
             sweeps: 0,
             lease: None,
-            due_at: Some(now + times.margin),
+            due_at: self.due(now + times.least_margin(), now + times.margin, now + times.margin),
+            log_end: Some(log_end),
             ..self.clone()
         }
     }
@@ -261,13 +295,14 @@ impl Lane {
     /// The turn is given back half way, in an orderly manner, to be taken up after `delay`; `upstream`: because the model's
     /// provider could not answer. The epoch rises, so that an old copy of a refused claim stays refused.
     pub fn yielded(&self, delay: Duration, upstream: bool, now: Timestamp, times: &LeaseTimes) -> Self {
+        let back = now + delay;
         Self {
             epoch: self.epoch + 1,
             tries: 0,
             backoffs: self.backoffs + u32::from(upstream),
             sweeps: 0,
             lease: None,
-            due_at: Some(now + delay + times.margin),
+            due_at: self.due(back + times.least_margin(), back + times.margin, back + times.margin),
             ..self.clone()
         }
     }
@@ -387,7 +422,20 @@ mod tests {
         let lane = claimed(&fresh(), 1, "me", 0);
         assert_eq!((lane.epoch, lane.attempt, lane.tries, lane.recoveries), (1, 1, 1, 0));
         assert!(lane.is_held_by(&me(), 1));
-        assert_eq!(lane.due_at, Some(at(24)));
+        assert_eq!(lane.due_at, Some(at(15)), "after the lease's end as it was");
+        assert_eq!(claimed(&fresh(), 1, "me", 5).due_at, Some(at(15)));
+        assert_eq!(claimed(&fresh(), 1, "me", 6).due_at, Some(at(20)), "the lease's end and five seconds");
+    }
+
+    #[test]
+    fn a_due_time_moves_only_when_it_is_too_early_or_too_late() {
+        let times = LeaseTimes::default();
+        let lane = claimed(&fresh(), 1, "me", 0);
+        assert_eq!(lane.advanced(4, at(9), &times).due_at, Some(at(15)));
+        assert_eq!(lane.advanced(4, at(10), &times).due_at, Some(at(25)));
+        let late = Lane { due_at: Some(at(40)), ..lane.clone() };
+        assert_eq!(late.advanced(4, at(21), &times).due_at, Some(at(36)), "what is lost is found as soon as ever");
+        assert_eq!(lane.yielded(Duration::from_secs(30), true, at(1), &times).due_at, Some(at(46)));
     }
 
     #[test]
@@ -405,14 +453,14 @@ mod tests {
 
     #[test]
     fn messages_for_other_turns_are_disposed_of_by_the_table_in_the_protocol() {
-        let second = claimed(&fresh(), 1, "me", 0).advanced(at(1), &LeaseTimes::default());
+        let second = claimed(&fresh(), 1, "me", 0).advanced(4, at(1), &LeaseTimes::default());
         let now = at(2);
         assert_eq!(second.dispose(1, false, now), Disposition::Drop);
         assert_eq!(second.dispose(1, true, now), Disposition::SendAgain(2));
         assert_eq!(claimed(&second, 2, "other", 2).dispose(1, true, now), Disposition::Drop);
         assert_eq!(second.dispose(3, true, now), Disposition::Keep);
         assert_eq!(second.closed().dispose(2, true, now), Disposition::Closed);
-        let third = claimed(&second, 2, "me", 2).advanced(at(3), &LeaseTimes::default());
+        let third = claimed(&second, 2, "me", 2).advanced(9, at(3), &LeaseTimes::default());
         assert_eq!(third.dispose(1, true, now), Disposition::Drop);
     }
 

@@ -1,4 +1,4 @@
-//! One question to the model within a turn, and its recorded answer.
+//! One question to the model within a turn, and the record of its answer.
 
 use std::time::Duration;
 
@@ -15,25 +15,17 @@ use crate::{
 
 /// What came of asking the model.
 pub(crate) enum Asking {
-    /// Its whole answer, which is recorded.
+    /// Its whole answer, which is still to be recorded.
     Answered(Box<Answer>),
     /// No answer.
     Failed(ModelFailure),
     /// It took longer than the turn may.
     TookTooLong,
-    /// The lease was lost.
-    LeaseLost,
 }
 
 impl Turn<'_> {
-    /// Asks the model, and records its answer.
-    pub(crate) async fn ask(
-        &self,
-        held: &mut Held,
-        emitter: &Emitter,
-        asked: &Asked<'_>,
-        turn_ends: Instant,
-    ) -> Result<Asking, Broken> {
+    /// Asks the model.
+    pub(crate) async fn ask(&self, emitter: &Emitter, asked: &Asked<'_>, turn_ends: Instant) -> Asking {
         emitter.event(EventBody::TurnStarted { model: asked.settings.model.clone() }).await;
         let mut span = self.span.chat(&asked.settings);
         let answered = tokio::select! {
@@ -41,7 +33,7 @@ impl Turn<'_> {
             answered = self.engine.ask_model(asked, emitter, &mut span) => answered,
             () = sleep_until(turn_ends) => {
                 not_answered(asked, "turn_timeout", span);
-                return Ok(Asking::TookTooLong);
+                return Asking::TookTooLong;
             }
         };
         match answered {
@@ -57,23 +49,20 @@ impl Turn<'_> {
                     "model answered"
                 );
                 span.answered(&answer);
-                emitter.flush().await;
-                self.record(held, answer).await
+                Asking::Answered(Box::new(answer))
             }
             Err(failure) => {
                 not_answered(asked, failure.code(), span);
-                Ok(Asking::Failed(failure))
+                Asking::Failed(failure)
             }
         }
     }
 
-    /// Records an answer before anything is done about it.
-    pub(crate) async fn record(&self, held: &mut Held, answer: Answer) -> Result<Asking, Broken> {
+    /// Records an answer before anything is done about it, and after its text is in the log. Whether the lease still held.
+    pub(crate) async fn record(&self, held: &mut Held, emitter: &Emitter, answer: &Answer) -> Result<bool, Broken> {
+        emitter.flush().await;
         let now = self.engine.upkeep.clock.now();
-        Ok(match self.engine.upkeep.store.checkpoint(held, &answer, now).await? {
-            Fenced::Done(()) => Asking::Answered(Box::new(answer)),
-            Fenced::LeaseLost => Asking::LeaseLost,
-        })
+        Ok(self.engine.upkeep.store.checkpoint(held, answer, now).await? == Fenced::Done(()))
     }
 }
 

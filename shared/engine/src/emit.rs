@@ -1,5 +1,6 @@
-//! A turn's events on their way into the log. Text is batched here, once, for all viewers; one event is written at a
-//! time, and nothing overtakes anything.
+//! A turn's events on their way into the log, batched here, once, for all viewers; nothing overtakes anything. While
+//! somebody watches, events are written as soon as they come, and text by its batches; while nobody does, whatever came
+//! is written together now and then. What has come by the time of a write goes in one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +18,11 @@ use crate::clock::Clock;
 const WAITING: usize = 256;
 /// Longest text in one event: an item of the table has 400 KB, and viewers want frames, not files.
 const LONGEST_TEXT: usize = 64 * 1024;
+/// Most events that wait while nobody watches: as many as one item of the log has.
+const MOST_WAITING: usize = 8;
 
-/// When streamed text is written: the first piece at once, then whenever one of these is reached.
+/// When streamed text is written: while somebody watches, the first piece at once; then whenever one of these is reached.
+/// While nobody does, other events wait with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
     /// Longest wait while somebody watches.
@@ -56,6 +60,14 @@ enum Entry {
     Text(Stream, String),
     Event(EventBody),
     Flush(oneshot::Sender<u64>),
+    Rest(oneshot::Sender<Rest>),
+}
+
+/// What was put in and not written, in order and each with its time, and where the log ends before it.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    pub(crate) events: Vec<(EventBody, Timestamp)>,
+    pub(crate) log_end: u64,
 }
 
 /// The end at which events are put in. When the writer has failed, everything put in is dropped: the turn is being
@@ -87,6 +99,17 @@ impl Emitter {
         }
     }
 
+    /// Takes what is not written yet away from the writer, for a commit that writes it: little enough for one item, of
+    /// which the last two events are the commit's.
+    pub(crate) async fn rest(&self) -> Rest {
+        let (done, rest) = oneshot::channel();
+        self.put(Entry::Rest(done)).await;
+        match rest.await {
+            Ok(rest) => rest,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     async fn put(&self, entry: Entry) {
         let _ = self.0.send(entry).await;
     }
@@ -99,14 +122,18 @@ pub(crate) struct Writer {
     watched_until: watch::Receiver<Timestamp>,
     clock: Arc<dyn Clock>,
     batching: Batching,
-    buffer: Buffer,
+    /// What comes before the text: to be written in this order.
+    waiting: Vec<(EventBody, Timestamp)>,
+    text: Text,
+    text_written: Option<Instant>,
+    written: Instant,
 }
 
-struct Buffer {
+/// Text that is still growing.
+struct Text {
     stream: Stream,
     text: String,
     pieces: usize,
-    last_written: Option<Instant>,
 }
 
 /// Both ends.
@@ -117,8 +144,19 @@ pub(crate) fn channel(
     batching: Batching,
 ) -> (Emitter, Writer) {
     let (sender, entries) = mpsc::channel(WAITING);
-    let buffer = Buffer { stream: Stream::Output, text: String::new(), pieces: 0, last_written: None };
-    (Emitter(sender), Writer { appender, entries, watched_until, clock, batching, buffer })
+    let text = Text { stream: Stream::Output, text: String::new(), pieces: 0 };
+    let writer = Writer {
+        appender,
+        entries,
+        watched_until,
+        clock,
+        batching,
+        waiting: Vec::new(),
+        text,
+        text_written: None,
+        written: Instant::now(),
+    };
+    (Emitter(sender), writer)
 }
 
 impl Writer {
@@ -128,10 +166,15 @@ impl Writer {
             let due = self.due();
             let step = tokio::select! {
                 biased;
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.write_text().await,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.write().await,
                 entry = self.entries.recv() => match entry {
-                    Some(entry) => self.take(entry).await,
+                    Some(entry) => self.take_all(entry).await,
                     None => std::future::pending().await,
+                },
+                // Somebody came, or all have left: another time is due.
+                changed = self.watched_until.changed() => match changed {
+                    Ok(()) => Ok(()),
+                    Err(_) => std::future::pending().await,
                 },
             };
             if let Err(error) = step {
@@ -140,72 +183,106 @@ impl Writer {
         }
     }
 
-    /// When the text that waits is to be written, if any does.
+    /// When what waits is to be written, if anything does.
     fn due(&self) -> Option<Instant> {
-        if self.buffer.text.is_empty() {
-            return None;
+        let Batching { watched_every, unwatched_every, .. } = self.batching;
+        if self.waiting.is_empty() && self.text.text.is_empty() {
+            None
+        } else if !self.is_watched() {
+            Some(self.written + unwatched_every)
+        } else if self.waiting.is_empty() {
+            Some(self.text_written.map_or_else(Instant::now, |last| last + watched_every))
+        } else {
+            Some(Instant::now())
         }
-        let every = if self.is_watched() { self.batching.watched_every } else { self.batching.unwatched_every };
-        Some(self.buffer.last_written.map_or_else(Instant::now, |last| last + every))
     }
 
     fn is_watched(&self) -> bool {
         *self.watched_until.borrow() > self.clock.now()
     }
 
+    /// Whether there is enough of it to write it before its time.
     fn is_full(&self) -> bool {
-        let Buffer { text, pieces, last_written, .. } = &self.buffer;
-        let first = last_written.is_none() && !text.is_empty();
-        let batching = &self.batching;
-        first
-            || if self.is_watched() {
-                text.len() >= batching.watched_bytes || *pieces >= batching.watched_pieces
-            } else {
-                text.len() >= batching.unwatched_bytes
-            }
-    }
-
-    async fn take(&mut self, entry: Entry) -> Result<(), AppendError> {
-        match entry {
-            Entry::Text(stream, text) => {
-                if stream != self.buffer.stream {
-                    self.write_text().await?;
-                    self.buffer.stream = stream;
-                }
-                self.buffer.text.push_str(&text);
-                self.buffer.pieces += 1;
-                if self.is_full() { self.write_text().await } else { Ok(()) }
-            }
-            Entry::Event(body) => {
-                self.write_text().await?;
-                self.appender.append(body, self.clock.now()).await.map(drop)
-            }
-            Entry::Flush(done) => {
-                self.write_text().await?;
-                let _ = done.send(self.appender.tail());
-                Ok(())
-            }
+        let (Text { text, pieces, .. }, batching) = (&self.text, &self.batching);
+        if self.is_watched() {
+            text.len() >= batching.watched_bytes || *pieces >= batching.watched_pieces
+        } else {
+            text.len() >= batching.unwatched_bytes || self.waiting.len() >= MOST_WAITING
         }
     }
 
-    async fn write_text(&mut self) -> Result<(), AppendError> {
-        let text = std::mem::take(&mut self.buffer.text);
-        let pieces = std::mem::take(&mut self.buffer.pieces);
+    /// Takes this entry and those that have come by now, and writes if that is enough: what comes in a burst is one batch.
+    async fn take_all(&mut self, entry: Entry) -> Result<(), AppendError> {
+        let mut next = Some(entry);
+        while let Some(entry) = next {
+            match entry {
+                Entry::Text(stream, text) => {
+                    if stream != self.text.stream {
+                        self.close_text();
+                        self.text.stream = stream;
+                    }
+                    self.text.text.push_str(&text);
+                    self.text.pieces += 1;
+                }
+                Entry::Event(body) => {
+                    self.close_text();
+                    self.waiting.push((body, self.clock.now()));
+                }
+                Entry::Rest(done) => {
+                    self.close_text();
+                    if self.waiting.len() + 2 > MOST_WAITING || self.waits_long() {
+                        self.write().await?;
+                    }
+                    let events = std::mem::take(&mut self.waiting);
+                    let _ = done.send(Rest { events, log_end: self.appender.tail() });
+                }
+                Entry::Flush(done) => {
+                    self.write().await?;
+                    let _ = done.send(self.appender.tail());
+                }
+            }
+            next = self.entries.try_recv().ok();
+        }
+        if self.is_full() { self.write().await } else { Ok(()) }
+    }
+
+    /// Whether more text waits than a transaction should write, which pays twice.
+    fn waits_long(&self) -> bool {
+        let bytes = |(body, _): &(EventBody, Timestamp)| match body {
+            EventBody::OutputDelta { text } | EventBody::ReasoningDelta { text } => text.len(),
+            _ => 0,
+        };
+        self.waiting.iter().map(bytes).sum::<usize>() > self.batching.unwatched_bytes
+    }
+
+    /// What comes next stands behind the text so far.
+    fn close_text(&mut self) {
+        let text = std::mem::take(&mut self.text.text);
+        let pieces = std::mem::take(&mut self.text.pieces);
+        if text.is_empty() {
+            return;
+        }
+        tracing::debug!(batch.bytes = text.len(), batch.pieces = pieces, "text written");
+        self.text_written = Some(Instant::now());
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.floor_char_boundary(LONGEST_TEXT));
             let text = piece.to_owned();
-            let body = match self.buffer.stream {
+            let body = match self.text.stream {
                 Stream::Output => EventBody::OutputDelta { text },
                 Stream::Reasoning => EventBody::ReasoningDelta { text },
             };
-            self.appender.append(body, self.clock.now()).await?;
             count::text_batch(piece.len());
+            self.waiting.push((body, self.clock.now()));
             rest = after;
         }
-        if !text.is_empty() {
-            tracing::debug!(batch.bytes = text.len(), batch.pieces = pieces, "text written");
-            self.buffer.last_written = Some(Instant::now());
+    }
+
+    async fn write(&mut self) -> Result<(), AppendError> {
+        self.close_text();
+        if !self.waiting.is_empty() {
+            self.appender.append(std::mem::take(&mut self.waiting)).await?;
+            self.written = Instant::now();
         }
         Ok(())
     }

@@ -94,7 +94,7 @@ impl Engine {
             return Ok(Handled::Done);
         }
         let asked = Instant::now();
-        match store.claim(continuation, *again, &clock.fresh_name(), clock.now()).await? {
+        match Box::pin(store.claim(continuation, *again, &clock.fresh_name(), clock.now())).await? {
             ClaimOutcome::Gone => {
                 tracing::info!(job.id = %continuation.job, "a message for a job that is gone");
                 Ok(Handled::Done)
@@ -108,7 +108,7 @@ impl Engine {
             }
             ClaimOutcome::Claimed(claimed) => {
                 let expires = asked + store.times().length;
-                let Claimed { held, tail, recovers } = *claimed;
+                let Claimed { held, tail, recovers, record } = *claimed;
                 if recovers {
                     count::recovery();
                 }
@@ -124,7 +124,7 @@ impl Engine {
                 );
                 let span = trace::turn(head, lane);
                 let turn = Turn { engine: self, ticket: ticket.as_ref(), tail, until, expires, span };
-                Box::pin(turn.run(held)).instrument(logged).await
+                Box::pin(turn.run(held, record)).instrument(logged).await
             }
         }
     }

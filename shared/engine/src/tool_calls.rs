@@ -15,7 +15,7 @@ use domain::{
     limits::REPEATED_CALLS,
     message::RequestedCall,
     time::Timestamp,
-    tool_call::{Progress, Recovery, ToolCall, ToolCallError, ToolErrorPhase, ToolOutcome, ToolSpec, recovery},
+    tool_call::{Progress, Recovery, Replay, ToolCall, ToolCallError, ToolErrorPhase, ToolOutcome, ToolSpec, recovery},
     turn::repetitions,
     workflow::Tools,
 };
@@ -352,11 +352,15 @@ impl Call<'_> {
         let upkeep = &self.turn.engine.upkeep;
         let progress = Progress::Started { by: self.held.fence.owner.clone() };
         let started = ToolCall { attempts: call.attempts + 1, progress, ..call };
-        match upkeep.store.start_call(self.held, &started, known).await? {
-            StartOutcome::Started => {}
-            // Finished meanwhile by the worker that was thought dead: its result stands.
-            StartOutcome::Taken(there) => return Ok(Some(*there).filter(|call| call.outcome().is_some())),
-            StartOutcome::LeaseLost => return Ok(None),
+        // What changes nothing outside needs no record that it has begun.
+        let is_recorded = known.is_some() || self.calling.tools.registry.replay(&self.request.name) != Replay::Safe;
+        if is_recorded {
+            match upkeep.store.start_call(self.held, &started, known).await? {
+                StartOutcome::Started => {}
+                // Finished meanwhile by the worker that was thought dead: its result stands.
+                StartOutcome::Taken(there) => return Ok(Some(*there).filter(|call| call.outcome().is_some())),
+                StartOutcome::LeaseLost => return Ok(None),
+            }
         }
         self.emitter.event(ToolCallView::of(&started).into_event()).await;
         let (name, tools) = (&self.request.name, self.calling.tools);
@@ -376,13 +380,14 @@ impl Call<'_> {
         // The one retry after a network failure counts, too.
         let attempts = started.attempts + execution.attempts.saturating_sub(1);
         let ended = ToolCall { progress, attempts, ..started };
-        match upkeep.store.finish_call(self.held, &ended).await? {
+        match upkeep.store.finish_call(self.held, &ended, is_recorded).await? {
             FinishOutcome::Finished if matches!(execution.ending, Ending::Fatal(_)) => {
                 self.emitter.event(ToolCallView::of(&ended).into_event()).await;
                 self.emitter.flush().await;
                 Err(Broken::Tool(name.clone()))
             }
             FinishOutcome::Finished => Ok(Some(ended)),
+            FinishOutcome::Taken(there) => Ok(Some(*there)),
             FinishOutcome::Lost => Ok(None),
         }
     }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use domain::{
-    answer::Answer,
+    answer::{Answer, lane_text},
     continuation::Continuation,
     conversation::Told,
     event::EventBody,
     id::LaneName,
     input_request::InputRequest,
-    job::{Ending, FailedDuring, FinishReason, JobError, JobSpec, ModelSettings, ToolChoice},
+    job::{Ending, FailedDuring, FinishReason, Head, JobError, JobSpec, ModelSettings, ToolChoice},
     lane::{Lane, Phase},
     limits::{CALL_LIMIT_TEXT, TOOL_LIMIT_TEXT},
     time::Timestamp,
@@ -21,7 +21,7 @@ use signals::{
     count::{self, TurnOutcome},
     trace::Span,
 };
-use store::{AppendError, CommitOutcome, EndOutcome, Fenced, Held, Record, Tail};
+use store::{AppendError, CommitOutcome, EndOutcome, Fenced, Held, LastCommit, Record};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -31,7 +31,7 @@ use crate::{
     Engine, Handled,
     ask::Asking,
     compact::{Talk, turned},
-    emit::{self, Emitter},
+    emit::{self, Emitter, Rest},
     engine::duration_ms,
     keeper::{Keeper, Stop},
     model_call::{Asked, ModelFailure, noted},
@@ -41,13 +41,15 @@ use crate::{
 
 /// What a turn's commit and its last events may take.
 pub(crate) const TO_COMMIT: Duration = Duration::from_secs(5);
+/// How often the last commit is tried because others have put events where it would.
+const COMMIT_TRIES: u32 = 8;
 
 /// A claimed turn.
 pub(crate) struct Turn<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) ticket: Option<&'a Ticket>,
     /// The log's end before the claim.
-    pub(crate) tail: Tail,
+    pub(crate) tail: u64,
     /// When the invocation has to be over.
     pub(crate) until: Instant,
     /// When the lease ends that the claim made.
@@ -66,6 +68,8 @@ pub(crate) enum Outcome {
     Spread(Vec<LaneName>),
     /// The turn waits for answers to these.
     Waits(Vec<InputRequest>),
+    /// The job is completed: this is its head.
+    Completed(Box<Head>),
     /// The job is over.
     Over,
     /// The job is to be ended so.
@@ -80,7 +84,7 @@ impl Outcome {
             Self::Next(_) | Self::Spread(_) => TurnOutcome::Committed,
             Self::Later(..) => TurnOutcome::PutOff,
             Self::Waits(_) => TurnOutcome::Waiting,
-            Self::Over | Self::End(_) => TurnOutcome::Ended,
+            Self::Completed(_) | Self::Over | Self::End(_) => TurnOutcome::Ended,
             Self::Lost => TurnOutcome::Stopped,
         }
     }
@@ -99,9 +103,9 @@ pub(crate) enum Broken {
 
 impl Turn<'_> {
     /// Does the turn, and says how it came out.
-    pub(crate) async fn run(self, mut held: Held) -> Result<Handled, store::Error> {
+    pub(crate) async fn run(self, mut held: Held, record: Option<Box<Record>>) -> Result<Handled, store::Error> {
         let (begun, lane, epoch) = (Instant::now(), held.lane().clone(), held.fence.epoch);
-        let (word, handled) = match Box::pin(self.attempt(&mut held)).await {
+        let (word, handled) = match Box::pin(self.attempt(&mut held, record)).await {
             Ok(outcome) => (outcome.word(), self.conclude(&held, outcome).await),
             Err(error) => (TurnOutcome::Failed, Err(error)),
         };
@@ -122,13 +126,13 @@ impl Turn<'_> {
     }
 
     /// An attempt, with the keeper and the writer of its events beside it.
-    async fn attempt(&self, held: &mut Held) -> Result<Outcome, store::Error> {
+    async fn attempt(&self, held: &mut Held, record: Option<Box<Record>>) -> Result<Outcome, store::Error> {
         let upkeep = &self.engine.upkeep;
         let (job, fence) = (held.id().clone(), held.fence.clone());
         let head = held.job.head.clone();
         let turn = held.lane().turn;
         let (watched_until, watched) = watch::channel(head.watched_until);
-        let appender = upkeep.store.appender(&head, &fence, held.lane(), &self.tail);
+        let appender = upkeep.store.appender(&head, &fence, held.lane(), self.tail);
         let (emitter, writer) = emit::channel(appender, watched, upkeep.clock.clone(), self.engine.settings.batching);
         let keeper = Keeper {
             upkeep,
@@ -154,7 +158,7 @@ impl Turn<'_> {
                 AppendError::Table(error) => return Err(error),
             },
             () = sleep_until(deadline) => Outcome::End(deadline_passed(&head, turn)),
-            outcome = self.work(held, &emitter) => match outcome {
+            outcome = self.work(held, &emitter, record) => match outcome {
                 Ok(outcome) => outcome,
                 Err(Broken::Table(error) | Broken::Log(AppendError::Table(error))) => return Err(error),
                 Err(Broken::Log(AppendError::LeaseLost)) => Outcome::Lost,
@@ -189,6 +193,10 @@ impl Turn<'_> {
                 Ok(Handled::Done)
             }
             Outcome::Lost => Ok(Handled::Back),
+            Outcome::Completed(head) => {
+                upkeep.settle(&head).await?;
+                Ok(Handled::Done)
+            }
             Outcome::End(ending) => {
                 let (by, now) = (upkeep.clock.fresh_name(), upkeep.clock.now());
                 match upkeep.store.end(held.id(), ending, Some(&held.fence), &by, now).await? {
@@ -210,7 +218,24 @@ impl Turn<'_> {
         Ok(Handled::Done)
     }
 
-    async fn work(&self, held: &mut Held, emitter: &Emitter) -> Result<Outcome, Broken> {
+    /// The job as the turn begins; nothing when the lease was lost, or the job is over.
+    async fn loaded(&self, held: &Held, record: Option<Box<Record>>) -> Result<Result<Record, Outcome>, Broken> {
+        if let Some(record) = record {
+            return Ok(Ok(*record));
+        }
+        let Some(record) = self.engine.upkeep.store.load(held.id()).await? else { return Ok(Err(Outcome::Over)) };
+        let still_ours = record
+            .lanes
+            .get(&held.fence.lane)
+            .is_some_and(|lane| lane.open && lane.is_held_by(&held.fence.owner, held.fence.epoch));
+        Ok(match still_ours {
+            true => Ok(record),
+            false if record.head.status().is_finished() => Err(Outcome::Over),
+            false => Err(Outcome::Lost),
+        })
+    }
+
+    async fn work(&self, held: &mut Held, emitter: &Emitter, record: Option<Box<Record>>) -> Result<Outcome, Broken> {
         let lane = held.lane().clone();
         if lane.is_out_of_tries() {
             return Ok(Outcome::End(out_of_tries(&lane)));
@@ -218,14 +243,10 @@ impl Turn<'_> {
         if lane.attempt > 1 {
             emitter.event(EventBody::TurnRestarted { output_offset: lane.output_bytes }).await;
         }
-        let Some(mut record) = self.engine.upkeep.store.load(held.id()).await? else { return Ok(Outcome::Over) };
-        let still_ours = record
-            .lanes
-            .get(&lane.name)
-            .is_some_and(|lane| lane.open && lane.is_held_by(&held.fence.owner, held.fence.epoch));
-        if !still_ours {
-            return Ok(if record.head.status().is_finished() { Outcome::Over } else { Outcome::Lost });
-        }
+        let mut record = match self.loaded(held, record).await? {
+            Ok(record) => record,
+            Err(instead) => return Ok(instead),
+        };
         // The head may have moved on since the claim (its inbox, its viewers): what is written is compared with this.
         held.job.head = record.head.clone();
         let Some(spec) = record.spec.clone() else { return Ok(Outcome::End(no_request(lane.turn))) };
@@ -237,37 +258,38 @@ impl Turn<'_> {
         let turn_ends = begun + spec.limits.turn();
 
         let recorded = record.turns.get(&(lane.name.clone(), lane.turn)).and_then(|turn| turn.answer.clone());
-        let answer = match (lane.phase, recorded) {
-            (Phase::Tools, Some(answer)) => answer,
-            _ => match self.ask_for_chat(held, emitter, &mut record, &spec, &tools, turn_ends).await? {
-                Ok(answer) => *answer,
+        let (answer, is_recorded) = match (lane.phase, recorded) {
+            (Phase::Tools, Some(answer)) => (answer, true),
+            _ => match Box::pin(self.ask_for_chat(held, emitter, &mut record, &spec, &tools, turn_ends)).await? {
+                Ok(answer) => (*answer, false),
                 Err(instead) => return Ok(instead),
             },
         };
         if let Some(ending) = over_limit(&spec, &record, &lane, &answer) {
+            if !is_recorded && !self.record(held, emitter, &answer).await? {
+                return Ok(Outcome::Lost);
+            }
             return Ok(Outcome::End(ending));
         }
-        if lane.phase == Phase::Model && !answer.calls.is_empty() && self.short_of_time(&tools, &answer) {
+        if answer.calls.is_empty() {
+            turned(held, &mut record).answer = Some(answer.clone());
+            return Box::pin(self.complete(held, emitter, &answer, is_recorded, &record)).await;
+        }
+        if !is_recorded && !self.record(held, emitter, &answer).await? {
+            return Ok(Outcome::Lost);
+        }
+        if !is_recorded && self.short_of_time(&tools, &answer) {
             return self.give_back(held, Duration::ZERO, false).await;
         }
         let calls_end = turn_ends.min(self.until - TO_COMMIT);
         let calling = Calling { tools: &tools, spec: &spec, record: &record, answer: &answer, until: calls_end };
-        let calls = match self.run_calls(held, emitter, &calling).await? {
-            Calls::Ended(calls) => calls,
+        match Box::pin(self.run_calls(held, emitter, &calling)).await? {
+            Calls::Ended(_) => {}
             Calls::Wait(open) => return self.wait_for(held, emitter, open).await,
             Calls::LeaseLost => return Ok(Outcome::Lost),
-        };
-        emitter
-            .event(EventBody::TurnCompleted {
-                model: answer.model.clone(),
-                finish_reason: answer.finish_reason,
-                usage: answer.usage,
-            })
-            .await;
-        emitter.flush().await;
-        let turn = turned(held, &mut record);
-        (turn.answer, turn.calls) = (Some(answer.clone()), calls);
-        self.commit(held, &answer, &record.turns).await
+        }
+        emitter.event(turn_completed(&answer)).await;
+        self.go_on(held, emitter).await
     }
 
     /// Asks the model what comes next in a chat; or what becomes of the turn instead.
@@ -302,14 +324,13 @@ impl Turn<'_> {
             inbox,
             tools: specs.clone(),
         };
-        Ok(match self.ask(held, emitter, &asked, ends).await? {
+        Ok(match self.ask(emitter, &asked, ends).await {
             Asking::Answered(answer) => Ok(answer),
             Asking::Failed(failure) => Err(match self.refused(held, emitter, record, &told, talk, &failure).await? {
                 Some(outcome) => outcome,
                 None => self.put_off(held, emitter, &failure).await?,
             }),
             Asking::TookTooLong => Err(Outcome::End(turn_timeout(spec, lane.turn))),
-            Asking::LeaseLost => Err(Outcome::Lost),
         })
     }
 
@@ -340,24 +361,50 @@ impl Turn<'_> {
         })
     }
 
-    async fn commit(&self, held: &mut Held, answer: &Answer, turns: &turn::Turns) -> Result<Outcome, Broken> {
+    /// Ends the job with an answer that asks for nothing more, unless a message came in: then another turn reads it.
+    async fn complete(
+        &self,
+        held: &mut Held,
+        emitter: &Emitter,
+        answer: &Answer,
+        is_recorded: bool,
+        record: &Record,
+    ) -> Result<Outcome, Broken> {
         let upkeep = &self.engine.upkeep;
-        if answer.calls.is_empty() {
-            let now = upkeep.clock.now();
-            let sums = totals(&held.job.head, held.job.lanes.values(), turns, now);
-            match upkeep.store.complete(held, answer.finish_reason, answer.inbox, sums, now).await? {
-                CommitOutcome::Completed(_) => return Ok(Outcome::Over),
+        emitter.event(turn_completed(answer)).await;
+        let Rest { events, mut log_end } = emitter.rest().await;
+        let now = upkeep.clock.now();
+        let of_lane = |turn: &(&(LaneName, u32), &turn::Turn)| turn.0.0 == held.fence.lane;
+        let output = lane_text(record.turns.iter().filter(of_lane).filter_map(|(_, turn)| turn.answer.as_ref()));
+        let sums = totals(&held.job.head, held.job.lanes.values(), &record.turns, now);
+        for _ in 0..COMMIT_TRIES {
+            let last = LastCommit { answer, output: &output, sums, events: &events, log_end };
+            match upkeep.store.complete(held, last, now).await? {
+                CommitOutcome::Completed(head) => return Ok(Outcome::Completed(head)),
                 CommitOutcome::LeaseLost => return Ok(Outcome::Lost),
-                CommitOutcome::MessageWaits => {}
+                CommitOutcome::LogMoved => match upkeep.store.free_number(held.id(), &held.fence).await? {
+                    Some(free) => log_end = free - 1,
+                    None => return Ok(Outcome::Lost),
+                },
+                CommitOutcome::MessageWaits => {
+                    for (body, _) in events {
+                        emitter.event(body).await;
+                    }
+                    if !is_recorded && !self.record(held, emitter, answer).await? {
+                        return Ok(Outcome::Lost);
+                    }
+                    return self.go_on(held, emitter).await;
+                }
             }
         }
-        self.go_on(held).await
+        Ok(Outcome::Lost)
     }
 
-    /// Ends the turn: the lane's next one is owed.
-    pub(crate) async fn go_on(&self, held: &mut Held) -> Result<Outcome, Broken> {
+    /// Ends the turn, once its events are in the log: the lane's next one is owed.
+    pub(crate) async fn go_on(&self, held: &mut Held, emitter: &Emitter) -> Result<Outcome, Broken> {
         let upkeep = &self.engine.upkeep;
-        Ok(match upkeep.store.advance(held, upkeep.clock.now()).await? {
+        let log_end = emitter.flush().await;
+        Ok(match upkeep.store.advance(held, log_end, upkeep.clock.now()).await? {
             Fenced::Done(lane) => Outcome::Next(next(held, &lane)),
             Fenced::LeaseLost => Outcome::Lost,
         })
@@ -386,6 +433,11 @@ fn settings(spec: &JobSpec, turn: u32, tools: &[ToolSpec]) -> ModelSettings {
         choice => choice.clone(),
     };
     ModelSettings { tool_choice, ..spec.settings.clone() }
+}
+
+/// The event that ends a turn.
+pub(crate) fn turn_completed(answer: &Answer) -> EventBody {
+    EventBody::TurnCompleted { model: answer.model.clone(), finish_reason: answer.finish_reason, usage: answer.usage }
 }
 
 /// The message that asks for what comes next in a lane.

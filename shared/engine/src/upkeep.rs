@@ -108,7 +108,9 @@ impl Upkeep {
     /// # Errors
     /// When the table cannot be read or written.
     pub async fn settle(&self, head: &Head) -> Result<(), store::Error> {
-        self.store.write_terminal(&head.id, &self.clock.fresh_name(), self.clock.now()).await?;
+        if head.owed().terminal {
+            self.store.write_terminal(&head.id, &self.clock.fresh_name(), self.clock.now()).await?;
+        }
         if let Some(bus) = self.bus.as_ref().filter(|_| head.owed().notification)
             && let Err(error) = bus.tell(&JobNotice::of(head)).await
         {

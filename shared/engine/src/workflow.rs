@@ -36,7 +36,7 @@ use crate::{
     model_call::{Asked, noted},
     questions::{Draft, Question},
     tool_calls::{Calling, Calls, JobTools},
-    turn::{Broken, Outcome, TO_COMMIT, Turn},
+    turn::{Broken, Outcome, TO_COMMIT, Turn, turn_completed},
 };
 
 /// How often a lane's last commit is tried while others settle on the same plan.
@@ -144,13 +144,7 @@ impl Turn<'_> {
     ) -> Result<Outcome, Broken> {
         let upkeep = &self.engine.upkeep;
         if let Some(answer) = &node.answer {
-            emitter
-                .event(EventBody::TurnCompleted {
-                    model: answer.model.clone(),
-                    finish_reason: answer.finish_reason,
-                    usage: answer.usage,
-                })
-                .await;
+            emitter.event(turn_completed(answer)).await;
         }
         let (mut told, mut newest) = (vec![], None::<Record>);
         for try_ in 0..SETTLE_TRIES {
@@ -225,10 +219,11 @@ impl Turn<'_> {
         }
         if node.answer.is_none() {
             if let Call::Tool { name, arguments } = &work.call {
-                match self.record(held, tool_answer(node, name, arguments)).await? {
-                    Asking::Answered(answer) => node.answer = Some(*answer),
-                    _ => return Ok(Called::Turn(Outcome::Lost)),
+                let answer = tool_answer(node, name, arguments);
+                if !self.record(held, emitter, &answer).await? {
+                    return Ok(Called::Turn(Outcome::Lost));
                 }
+                node.answer = Some(answer);
             } else if let Some(instead) = self.ask_for_node(held, emitter, node, work, left).await? {
                 return Ok(instead);
             }
@@ -269,15 +264,8 @@ impl Turn<'_> {
                 if let Err(outcome) = self.calls_of(held, emitter, node, &answer, tools).await? {
                     return Ok(Called::Turn(outcome));
                 }
-                emitter
-                    .event(EventBody::TurnCompleted {
-                        model: answer.model.clone(),
-                        finish_reason: answer.finish_reason,
-                        usage: answer.usage,
-                    })
-                    .await;
-                emitter.flush().await;
-                Ok(Called::Turn(self.go_on(held).await?))
+                emitter.event(turn_completed(&answer)).await;
+                Ok(Called::Turn(self.go_on(held, emitter).await?))
             }
         }
     }
@@ -318,12 +306,14 @@ impl Turn<'_> {
             inbox,
             tools: request.tools.clone(),
         };
-        let failure = match self.ask(held, emitter, &asked, ends).await? {
+        let failure = match self.ask(emitter, &asked, ends).await {
             Asking::Answered(answer) => {
+                if !self.record(held, emitter, &answer).await? {
+                    return Ok(Some(Called::Turn(Outcome::Lost)));
+                }
                 node.answer = Some(*answer);
                 return Ok(None);
             }
-            Asking::LeaseLost => return Ok(Some(Called::Turn(Outcome::Lost))),
             Asking::TookTooLong => {
                 let message =
                     format!("The model took longer than the {} seconds that it may", (ends - node.begun).as_secs());

@@ -16,7 +16,7 @@ use crate::{
     item::{Item, at, lane_from_item, lane_item, n, s},
     items_ttl,
     key::{Key, Sort},
-    log::Tail,
+    read::Record,
     write::Write,
 };
 
@@ -36,10 +36,13 @@ pub enum ClaimOutcome {
 pub struct Claimed {
     /// The job under our lease.
     pub held: Held,
-    /// The log's end: read before the claim, which is its lease check.
-    pub tail: Tail,
+    /// The number of the log's last event: read before the claim, which is its lease check.
+    pub tail: u64,
     /// Whether the turn was taken over from a worker that had died.
     pub recovers: bool,
+    /// What the turn has to know, where that was read before the claim. It still holds: nobody had begun the turn, so that
+    /// nobody but its claimer writes what is of it.
+    pub record: Option<Box<Record>>,
 }
 
 /// A job of which we hold a lane: as we last wrote it, and the fence that every further write is under.
@@ -69,6 +72,13 @@ impl Held {
     }
 }
 
+/// What became of a claim's write.
+enum Tried {
+    Claimed(Box<Claimed>),
+    /// The lane as it is, if it is there.
+    Refused(Option<Box<Lane>>),
+}
+
 /// The condition of every write of a turn.
 pub(crate) fn fenced(write: Write, fence: &Fence) -> Write {
     write.when(
@@ -89,36 +99,91 @@ impl Store {
         owner: &WriterId,
         now: Timestamp,
     ) -> Result<ClaimOutcome, Error> {
+        // A message that comes again is mostly one whose turn somebody has: for that, two small reads will do.
+        if !again && let Some(outcome) = self.claim_fresh(message, owner, now).await? {
+            return Ok(outcome);
+        }
         let Some((tail, head)) = self.tail(&message.job).await? else { return Ok(ClaimOutcome::Gone) };
         let Some(lane) = self.lane(&message.job, &message.lane).await? else { return Ok(ClaimOutcome::Gone) };
         let before = Job { head, lanes: BTreeMap::from([(lane.name.clone(), lane.clone())]) };
-        let command = Command::Claim { lane: lane.name.clone(), turn: message.turn, again, owner: owner.clone() };
-        let after = match after(&before, &command, now, &self.times) {
-            Ok(after) => after,
-            Err(Rejected::NotClaimable(disposition)) => {
-                return Ok(ClaimOutcome::Disposed(disposition, Box::new(before.head)));
-            }
-            Err(rejected) => return Err(Error::corrupt(message.job.as_str(), rejected)),
+        let held = match self.taken(&before, message, again, owner, now)? {
+            Ok(held) => held,
+            Err(disposition) => return Ok(ClaimOutcome::Disposed(disposition, Box::new(before.head))),
         };
-        let fence = Fence { lane: lane.name.clone(), owner: owner.clone(), epoch: lane.epoch + 1 };
-        let held = Held { job: after, fence };
+        Ok(match self.try_claim(&before, held, tail.number, 2, now).await? {
+            Tried::Claimed(claimed) => ClaimOutcome::Claimed(claimed),
+            Tried::Refused(None) => ClaimOutcome::Gone,
+            Tried::Refused(Some(lane)) => {
+                ClaimOutcome::Disposed(lane.dispose(message.turn, again, now), Box::new(before.head))
+            }
+        })
+    }
+
+    /// The common case in two requests: everything is read, and a turn that nobody has begun is claimed, where the log
+    /// ended for whoever committed the turn before. `None`: it is not that case.
+    async fn claim_fresh(
+        &self,
+        message: &Continuation,
+        owner: &WriterId,
+        now: Timestamp,
+    ) -> Result<Option<ClaimOutcome>, Error> {
+        let Some(mut record) = self.load(&message.job).await? else { return Ok(Some(ClaimOutcome::Gone)) };
+        let Some(lane) = record.lanes.get(&message.lane).filter(|lane| lane.is_fresh()) else { return Ok(None) };
+        let log_end = match lane.log_end {
+            Some(log_end) => log_end,
+            None => self.tail(&message.job).await?.map_or(0, |(tail, _)| tail.number),
+        };
+        let before = Job { head: record.head.clone(), lanes: BTreeMap::from([(lane.name.clone(), lane.clone())]) };
+        let held = match self.taken(&before, message, false, owner, now)? {
+            Ok(held) => held,
+            Err(disposition) => return Ok(Some(ClaimOutcome::Disposed(disposition, Box::new(before.head)))),
+        };
+        // Refused: somebody was quicker, or a message came in, or the log has grown. The longer way finds out.
+        let Tried::Claimed(mut claimed) = self.try_claim(&before, held, log_end, 1, now).await? else {
+            return Ok(None);
+        };
+        record.head = claimed.held.job.head.clone();
+        record.lanes.extend(claimed.held.job.lanes.clone());
+        claimed.record = Some(Box::new(record));
+        Ok(Some(ClaimOutcome::Claimed(claimed)))
+    }
+
+    /// The job with the lane claimed by `owner`, or what becomes of the message instead.
+    fn taken(
+        &self,
+        before: &Job,
+        message: &Continuation,
+        again: bool,
+        owner: &WriterId,
+        now: Timestamp,
+    ) -> Result<Result<Held, Disposition>, Error> {
+        let command = Command::Claim { lane: message.lane.clone(), turn: message.turn, again, owner: owner.clone() };
+        match after(before, &command, now, &self.times) {
+            Ok(job) => {
+                let epoch = job.lanes.get(&message.lane).map_or(0, |lane| lane.epoch);
+                Ok(Ok(Held { job, fence: Fence { lane: message.lane.clone(), owner: owner.clone(), epoch } }))
+            }
+            Err(Rejected::NotClaimable(disposition)) => Ok(Err(disposition)),
+            Err(rejected) => Err(Error::corrupt(message.job.as_str(), rejected)),
+        }
+    }
+
+    async fn try_claim(&self, before: &Job, held: Held, tail: u64, try_: u32, now: Timestamp) -> Result<Tried, Error> {
+        let Some(lane) = before.lanes.get(&held.fence.lane) else { return Ok(Tried::Refused(None)) };
         let recovers = held.lane().recoveries > lane.recoveries;
         let begins = before.head.status() != held.job.head.status();
-        let refused = self.write_claim(&before, &held, &lane, tail.number, now).await?;
-        let tail = Tail { number: tail.number + u64::from(begins), ..tail };
-        let Some(refused) = refused else {
-            return Ok(ClaimOutcome::Claimed(Box::new(Claimed { held, tail, recovers })));
+        let refused = self.write_claim(before, &held, lane, tail, try_, now).await?;
+        let tail = tail + u64::from(begins);
+        let there = match refused {
+            None => return Ok(Tried::Claimed(Box::new(Claimed { held, tail, recovers, record: None }))),
+            Some(Some(item)) => Some(lane_from_item(item)?),
+            Some(None) => self.lane(held.id(), &held.fence.lane).await?,
         };
-        let lane = match refused {
-            Some(item) => Some(lane_from_item(item)?),
-            None => self.lane(&message.job, &message.lane).await?,
-        };
-        let Some(lane) = lane else { return Ok(ClaimOutcome::Gone) };
-        if lane.is_held_by(owner, held.fence.epoch) {
+        if there.as_ref().is_some_and(|lane| lane.is_held_by(&held.fence.owner, held.fence.epoch)) {
             // Our own claim, whose answer was lost: the refusal is the answer to the SDK's retry.
-            return Ok(ClaimOutcome::Claimed(Box::new(Claimed { held, tail, recovers })));
+            return Ok(Tried::Claimed(Box::new(Claimed { held, tail, recovers, record: None })));
         }
-        Ok(ClaimOutcome::Disposed(lane.dispose(message.turn, again, now), Box::new(before.head)))
+        Ok(Tried::Refused(there.map(Box::new)))
     }
 
     /// Writes the claim; when it is refused, what the lane's item is by then, as far as the table said.
@@ -128,18 +193,21 @@ impl Store {
         held: &Held,
         lane: &Lane,
         tail: u64,
+        try_: u32,
         now: Timestamp,
     ) -> Result<Option<Option<Item>>, Error> {
         let ttl = items_ttl(&before.head);
         let key = Key::of(held.id(), &Sort::Lane(&lane.name));
         let claim = Write::change(key, &lane_item(held.id(), lane, ttl)?, &lane_item(held.id(), held.lane(), ttl)?)
             .when(
-                "#open = :open AND #turn = :turn AND #epoch = :epoch \
+                // A worker that lost its time may still record its answer: then there is no other (counterexample 25).
+                "#open = :open AND #turn = :turn AND #epoch = :epoch AND #phase = :phase \
                  AND (attribute_not_exists(#lease) OR #lease.#expires_at <= :now)",
                 [
                     (":open", aws_sdk_dynamodb::types::AttributeValue::Bool(true)),
                     (":turn", n(lane.turn)),
                     (":epoch", n(lane.epoch)),
+                    (":phase", s(lane.phase.as_str())),
                     (":now", at(now)),
                 ],
             );
@@ -160,7 +228,7 @@ impl Store {
         if before.head.status() == Status::InputRequired && held.job.head.status() == Status::Running {
             writes.push(self.rejoin(&held.job.head.user, held.id(), now));
         }
-        Ok(match self.transact(held.fence.owner.as_str(), writes).await? {
+        Ok(match self.transact(&format!("{}-{try_}", held.fence.owner), writes).await? {
             Ok(()) => None,
             Err(mut verdicts) => match verdicts.swap_remove(0) {
                 Verdict::Refused(item) => Some(item),

@@ -13,9 +13,10 @@ use domain::{
 use crate::{
     Store,
     error::{Error, Verdict},
-    item::{Item, Payload, at, event_item, head_item, lane_item, n, s, stamped, text},
+    item::{Item, Payload, at, head_item, lane_item, n, s, stamped, text},
     items_ttl,
     key::{Key, Sort},
+    log::put_events,
     write::Write,
 };
 
@@ -106,7 +107,7 @@ impl Store {
             Write::put_new(head_item(&head, &self.times)?),
             Write::put_new(lane_item(&head.id, &lane, ttl)?),
             Write::put_new(request),
-            Write::put_new(event_item(&head.id, &queued, &by, ttl)?),
+            put_events(&head.id, &[queued], &by, ttl)?,
         ];
         if let Some(run) = &run {
             // Nobody looks for them before the job is there.

@@ -15,9 +15,10 @@ use crate::{
     Store,
     claim::fenced,
     error::{Error, Verdict},
-    item::{event_item, head_from_item, head_item, n, s, state_word},
+    item::{head_from_item, head_item, n, s, state_word},
     items_ttl,
     key::{Key, Sort},
+    log::put_events,
     read::Record,
     workflow::closing,
     write::Write,
@@ -80,7 +81,7 @@ impl Store {
                     body: terminal_event(&after, &record),
                 };
                 let by = Signature { writer: by.clone(), count: 1 };
-                writes.push(Write::put_new(event_item(job, &event, &by, items_ttl(&record.head))?));
+                writes.push(put_events(job, &[event], &by, items_ttl(&record.head))?);
             }
             let token = format!("{by}-{tried}");
             let Err(verdicts) = self.transact(&token, writes).await? else {
@@ -134,7 +135,7 @@ impl Store {
             }
             let event = Event { number: tail.number + 1, at: now, origin: None, body: terminal_event(&head, &record) };
             let by = Signature { writer: by.clone(), count: 1 };
-            let put = Write::put_new(event_item(job, &event, &by, items_ttl(&head))?);
+            let put = put_events(job, &[event], &by, items_ttl(&head))?;
             if self.write(put).await? == Verdict::Fine {
                 return Ok(());
             }
@@ -171,7 +172,11 @@ impl Store {
 /// The last event of a job that ended as `head` says, whose log so far is the record's.
 fn terminal_event(head: &Head, record: &Record) -> EventBody {
     let replay = Replay::of(&record.events);
-    let output = record.output.as_deref().unwrap_or_else(|| replay.text(&LaneName::main()));
+    last_event(head, record.output.as_deref().unwrap_or_else(|| replay.text(&LaneName::main())))
+}
+
+/// The last event of a job that ended as `head` says, with this output.
+pub(crate) fn last_event(head: &Head, output: &str) -> EventBody {
     let (output, output_truncated) = cut(output, EVENT_OUTPUT_BYTES);
     let ending = head.ending().cloned().unwrap_or(Ending::Cancelled);
     let summary = JobSummary {

@@ -12,9 +12,10 @@ use domain::{
 use crate::{
     Store,
     error::{Error, Verdict},
-    item::{event_item, head_item, input_from_item, message_item, n, s, state_word},
+    item::{head_item, input_from_item, message_item, n, s, state_word},
     items_ttl,
     key::{Key, Sort},
+    log::put_events,
     write::Write,
 };
 
@@ -85,7 +86,7 @@ impl Store {
                 body: EventBody::MessageAdded { message: Box::new(message.clone()) },
             };
             let signed = Signature { writer: request.clone(), count: 1 };
-            let told = Write::put_new(event_item(job, &event, &signed, items_ttl(&before.head))?);
+            let told = put_events(job, &[event], &signed, items_ttl(&before.head))?;
             let token = format!("{request}-m{tried}");
             let Err(verdicts) = self.transact(&token, vec![put, count, told]).await? else {
                 return Ok(PostOutcome::Accepted(Box::new(message)));

@@ -18,9 +18,10 @@ use crate::{
     Fenced, Held, Store,
     claim::fenced,
     error::{Error, Verdict},
-    item::{at, event_item, head_item, input_from_item, input_item, lane_item, n, number, s, state_word},
+    item::{at, head_item, input_from_item, input_item, lane_item, n, number, s, state_word},
     items_ttl,
     key::{Key, Sort},
+    log::put_events,
     write::Write,
 };
 
@@ -207,7 +208,7 @@ impl Store {
         };
         // No event of the turn's appender has this count.
         let signed = Signature { writer: held.fence.owner.clone(), count: 0 };
-        Ok(Write::put_new(event_item(held.id(), &event, &signed, held.ttl())?))
+        put_events(held.id(), &[event], &signed, held.ttl())
     }
 
     /// A question of a job.
@@ -376,7 +377,7 @@ impl Store {
         };
         let event = Event { number, at: now, origin: None, body };
         let signed = Signature { writer: by.clone(), count: 0 };
-        Ok(Write::put_new(event_item(&head.id, &event, &signed, items_ttl(head))?))
+        put_events(&head.id, &[event], &signed, items_ttl(head))
     }
 }
 
@@ -403,7 +404,7 @@ fn resolved(
     let body = EventBody::InputResolved(Box::new(request.clone()));
     let event = Event { number, at: now, origin: None, body };
     let signed = Signature { writer: by.clone(), count: 1 };
-    Ok(Write::put_new(event_item(job, &event, &signed, ttl)?))
+    put_events(job, &[event], &signed, ttl)
 }
 
 fn continuation(job: &JobId, lane: Lane) -> Continuation {

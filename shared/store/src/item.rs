@@ -17,7 +17,7 @@ use domain::time::Timestamp;
 
 pub(crate) use self::{
     call::{call_from_item, call_item},
-    event::{event_from_item, event_item, signature},
+    event::{MOST_EVENTS, events_from_item, events_item, signature},
     head::{head_from_item, head_item, is_deleted, state_word},
     input::{input_from_item, input_item, message_item},
     lane::{lane_from_item, lane_item},
@@ -31,8 +31,11 @@ use crate::{
 /// An item as the SDK has it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// The format of every item that this release writes. Rises when an older release could not read what is written.
+/// The format of every item that this release writes, except where its module says otherwise. Rises when an older release
+/// could not read what is written.
 pub(crate) const FORMAT: u32 = 1;
+/// The newest format that this release reads.
+const NEWEST: u32 = 2;
 
 /// Attribute: the format of the item.
 const VERSION: &str = "v";
@@ -93,7 +96,7 @@ pub(crate) fn place(item: &Item) -> String {
 /// Whether this release can read the item.
 pub(crate) fn check_format(item: &Item) -> Result<(), Error> {
     match number::<u32>(item, VERSION) {
-        Some(1..=FORMAT) => Ok(()),
+        Some(1..=NEWEST) => Ok(()),
         Some(newer) => Err(Error::corrupt(place(item), format!("its format {newer} is newer than this release"))),
         None => Err(Error::corrupt(place(item), "it has no format")),
     }

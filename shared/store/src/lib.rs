@@ -66,13 +66,13 @@ pub use self::{
     inbox::PostOutcome,
     input::{AnswerOutcome, PauseOutcome, WaitsFor},
     list::{JobFilter, JobPage},
-    log::{AppendError, Appender, Page, Tail},
+    log::{After, AppendError, Appender, Page, Tail},
     meter::{Meter, Metered},
     read::Record,
     sweep::{Due, Stall, SweptLane},
     switches::Switches,
     tool_calls::{FinishOutcome, StartOutcome},
-    turn::{CommitOutcome, Fenced},
+    turn::{CommitOutcome, Fenced, LastCommit},
     workflow::SettleOutcome,
 };
 

@@ -13,7 +13,7 @@ use domain::{
 use crate::{
     Store,
     error::{Error, Verdict},
-    item::{event_from_item, event_item, head_from_item, is_deleted, signature, sort_of},
+    item::{MOST_EVENTS, events_from_item, events_item, head_from_item, is_deleted, signature, sort_of},
     items_ttl,
     key::Sort,
     query::Range,
@@ -25,6 +25,10 @@ const LAST_CURSOR: u64 = 9_999_999_998;
 /// How often an append whose outcome is unknown is sent again before its invocation gives up.
 const APPEND_TRIES: u32 = 6;
 const APPEND_PAUSE: Duration = Duration::from_millis(100);
+/// Most bytes of events in one item of several; the table allows 400 KB.
+const MOST_BYTES: usize = 256 * 1024;
+/// How many numbers before its cursor a reader begins: the event that follows on it may be the last of an item.
+const LOOK_BACK: u64 = MOST_EVENTS as u64 - 1;
 
 /// The end of a log.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +41,30 @@ pub struct Tail {
     pub moved_at: Option<Timestamp>,
     /// Whether that event says that the job stands still.
     pub is_stalled: bool,
+}
+
+impl Tail {
+    fn none() -> Self {
+        Self { number: 0, is_terminal: false, moved_at: None, is_stalled: false }
+    }
+
+    fn at(event: &Event) -> Self {
+        Self {
+            number: event.number,
+            is_terminal: event.body.is_terminal(),
+            moved_at: Some(event.moved_at()),
+            is_stalled: matches!(event.body, EventBody::JobStalled { .. }),
+        }
+    }
+}
+
+/// From where a log is read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// After this event, wherever it is.
+    Event(u64),
+    /// After this event, the last of those that were written with it: where a [`Page`] or a [`Tail`] ended.
+    Batch(u64),
 }
 
 /// A piece of a log, in order and without a gap.
@@ -73,63 +101,64 @@ impl Store {
         }
         let head = head_from_item(items.swap_remove(0))?;
         let tail = match items.first() {
-            None => Tail { number: 0, is_terminal: false, moved_at: None, is_stalled: false },
-            Some(item) => {
-                let event = event_from_item(item)?;
-                Tail {
-                    number: event.number,
-                    is_terminal: event.body.is_terminal(),
-                    moved_at: Some(event.moved_at()),
-                    is_stalled: matches!(event.body, EventBody::JobStalled { .. }),
-                }
-            }
+            None => Tail::none(),
+            Some(item) => events_from_item(item)?.last().map_or_else(Tail::none, Tail::at),
         };
         Ok(Some((tail, head)))
     }
 
-    /// The events that follow on `cursor`, at most `limit` of them. `None` when there is no such job, which only a
-    /// consistent reader is told for certain.
+    /// The events that follow, as they were written: as many at once as make `limit`, or a few more. `None` when there is
+    /// no such job, which only a consistent reader is told for certain.
     ///
     /// # Errors
     /// When the table cannot be read.
     pub async fn events_after(
         &self,
         job: &JobId,
-        cursor: u64,
+        after: After,
         limit: u32,
         consistent: bool,
     ) -> Result<Option<Page>, Error> {
+        let (cursor, look_back) = match after {
+            After::Event(cursor) => (cursor.min(LAST_CURSOR), LOOK_BACK),
+            After::Batch(cursor) => (cursor.min(LAST_CURSOR), 0),
+        };
         let range = Range {
             pk: job.as_str(),
-            from: Sort::Event(cursor.min(LAST_CURSOR) + 1).to_string(),
+            from: Sort::Event((cursor + 1).saturating_sub(look_back)).to_string(),
             to: Sort::Head.to_string(),
             consistent,
         };
         // One more: the head, if the log ends here.
-        let asked = i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX);
-        let (items, next) = self.page(&range, Some(asked), false, None).await?;
-        let mut page = Page { events: Vec::with_capacity(items.len()), head: None };
-        let mut missing = false;
-        for item in items {
-            if sort_of(&item) == "head" {
-                if is_deleted(&item) {
-                    return Ok(None);
+        let asked = u64::from(limit).saturating_add(1 + look_back);
+        let asked = i32::try_from(asked).unwrap_or(i32::MAX);
+        let mut events: Vec<Event> = Vec::new();
+        let mut start = None;
+        loop {
+            let (items, next) = self.page(&range, Some(asked), false, start).await?;
+            for item in items {
+                if sort_of(&item) == "head" {
+                    if is_deleted(&item) {
+                        return Ok(None);
+                    }
+                    return Ok(Some(Page { events, head: Some(head_from_item(item)?) }));
                 }
-                page.head = (!missing).then(|| head_from_item(item)).transpose()?;
-                return Ok(Some(page));
-            }
-            if page.events.len() >= limit as usize {
-                return Ok(Some(page));
-            }
-            if !missing {
-                let event = event_from_item(&item)?;
-                missing = event.number != cursor.min(LAST_CURSOR) + 1 + page.events.len() as u64;
-                if !missing {
-                    page.events.push(event);
+                let batch = events_from_item(&item)?.into_iter().filter(|event| event.number > cursor);
+                let batch: Vec<Event> = batch.collect();
+                let follows = batch.first().is_none_or(|first| first.number == cursor + 1 + events.len() as u64);
+                if !follows || events.len() >= limit as usize {
+                    // What is missing in between comes later, and the head with it.
+                    return Ok(Some(Page { events, head: None }));
                 }
+                events.extend(batch);
+            }
+            match next {
+                // Nothing but long events before the cursor: they filled the page.
+                Some(_) if events.is_empty() => start = next,
+                Some(_) => return Ok(Some(Page { events, head: None })),
+                None => return Ok((!events.is_empty()).then_some(Page { events, head: None })),
             }
         }
-        Ok((next.is_some() || !page.events.is_empty()).then_some(page))
     }
 
     /// Notes that somebody watches until then.
@@ -143,19 +172,14 @@ impl Store {
         self.write(noted).await.map(drop)
     }
 
-    /// An appender for the turn of which `fence` is the lease, where `tail` was read before the claim.
-    pub fn appender(&self, head: &Head, fence: &Fence, lane: &Lane, tail: &Tail) -> Appender {
+    /// An appender for the turn of which `fence` is the lease, whose log ended at `tail` before the claim.
+    pub fn appender(&self, head: &Head, fence: &Fence, lane: &Lane, tail: u64) -> Appender {
         Appender {
             store: self.clone(),
             job: head.id.clone(),
             fence: fence.clone(),
-            origin: Origin {
-                lane: fence.lane.clone(),
-                turn: lane.turn,
-                attempt: lane.attempt,
-                node_id: lane.node_id.clone(),
-            },
-            tail: tail.number,
+            origin: origin(lane),
+            tail,
             count: 0,
             ttl: items_ttl(head),
         }
@@ -185,21 +209,39 @@ impl Appender {
         &self.fence.owner
     }
 
-    /// Puts an event of the turn into the log.
+    /// Puts events of the turn into the log, each with its time: as many as one item holds at once, the rest after them.
     ///
     /// # Errors
     /// When the lease was lost, or the table cannot be written.
-    pub async fn append(&mut self, body: EventBody, at: Timestamp) -> Result<u64, AppendError> {
+    pub async fn append(&mut self, entries: Vec<(EventBody, Timestamp)>) -> Result<(), AppendError> {
+        let mut entries = entries.into_iter().peekable();
+        while entries.peek().is_some() {
+            let (mut together, mut bytes) = (Vec::new(), 0);
+            while let Some((body, at)) = entries.next_if(|(body, _)| {
+                bytes += serde_json::to_string(body).map_or(MOST_BYTES, |json| json.len());
+                together.is_empty() || (together.len() < MOST_EVENTS && bytes <= MOST_BYTES)
+            }) {
+                together.push(Event { number: 0, at, origin: Some(self.origin.clone()), body });
+            }
+            self.put(together).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts events as one item at the log's end.
+    async fn put(&mut self, mut events: Vec<Event>) -> Result<(), AppendError> {
         self.count += 1;
         let by = Signature { writer: self.fence.owner.clone(), count: self.count };
-        let mut event = Event { number: self.tail + 1, at, origin: Some(self.origin.clone()), body };
+        let mut first = self.tail + 1;
         let mut tried = 0;
         loop {
-            let put = Write::put_new(event_item(&self.job, &event, &by, self.ttl)?);
-            match self.store.write(put).await {
+            for (number, event) in (first..).zip(&mut events) {
+                event.number = number;
+            }
+            match self.store.write(put_events(&self.job, &events, &by, self.ttl)?).await {
                 Ok(Verdict::Fine) => break,
                 Ok(Verdict::Refused(there)) if there.as_ref().and_then(signature).as_ref() == Some(&by) => break,
-                Ok(Verdict::Refused(_)) => event.number = self.free_number().await?,
+                Ok(Verdict::Refused(_)) => first = self.free_number().await?,
                 // The same bytes at the same number: it may be there already.
                 Err(error) => {
                     tried += 1;
@@ -210,19 +252,34 @@ impl Appender {
                 }
             }
         }
-        self.tail = event.number;
-        Ok(event.number)
+        self.tail = first - 1 + events.len() as u64;
+        Ok(())
     }
 
-    /// The next free number: the tail first, and only then the lease (counterexample 2), or a restart of a newer attempt
-    /// could come before an event of ours.
     async fn free_number(&self) -> Result<u64, AppendError> {
-        let Some((tail, _)) = self.store.tail(&self.job).await? else { return Err(AppendError::LeaseLost) };
-        let lane = self.store.lane(&self.job, &self.fence.lane).await?;
-        if lane.is_some_and(|lane| lane.is_held_by(&self.fence.owner, self.fence.epoch)) {
-            Ok(tail.number + 1)
-        } else {
-            Err(AppendError::LeaseLost)
-        }
+        self.store.free_number(&self.job, &self.fence).await?.ok_or(AppendError::LeaseLost)
     }
+}
+
+impl Store {
+    /// The next free number of the log for the holder of this lease; `None` when it was lost. The tail first, and only
+    /// then the lease (counterexample 2), or a restart of a newer attempt could come before an event of ours.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn free_number(&self, job: &JobId, fence: &Fence) -> Result<Option<u64>, Error> {
+        let Some((tail, _)) = self.tail(job).await? else { return Ok(None) };
+        let lane = self.lane(job, &fence.lane).await?;
+        Ok(lane.is_some_and(|lane| lane.is_held_by(&fence.owner, fence.epoch)).then_some(tail.number + 1))
+    }
+}
+
+/// Puts neighbouring events at the log's end, if that is where their numbers still are.
+pub(crate) fn put_events(job: &JobId, events: &[Event], by: &Signature, ttl: Timestamp) -> Result<Write, Error> {
+    Ok(Write::put_new(events_item(job, events, by, ttl)?))
+}
+
+/// Where a lane's events of now belong.
+pub(crate) fn origin(lane: &Lane) -> Origin {
+    Origin { lane: lane.name.clone(), turn: lane.turn, attempt: lane.attempt, node_id: lane.node_id.clone() }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use futures_util::FutureExt as _;
+
 use crate::{
     Store,
     error::Error,
@@ -23,7 +25,8 @@ impl Store {
     /// One item, or nothing.
     pub(crate) async fn get(&self, key: Key, consistent: bool) -> Result<Option<Item>, Error> {
         let got = self.client.get_item().table_name(&self.table).set_key(Some(key.into_item()));
-        Ok(got.consistent_read(consistent).send().await.map_err(Error::from_sdk)?.item)
+        let got = got.consistent_read(consistent).send().boxed().await;
+        Ok(got.map_err(Error::from_sdk)?.item)
     }
 
     /// The whole of a range, in order.
@@ -54,7 +57,7 @@ impl Store {
             (":to".to_owned(), s(range.to.as_str())),
         ]
         .into();
-        let answer = self
+        let request = self
             .client
             .query()
             .table_name(&self.table)
@@ -65,10 +68,8 @@ impl Store {
             .consistent_read(range.consistent)
             .scan_index_forward(!backwards)
             .set_limit(limit)
-            .set_exclusive_start_key(start)
-            .send()
-            .await
-            .map_err(Error::from_sdk)?;
+            .set_exclusive_start_key(start);
+        let answer = request.send().boxed().await.map_err(Error::from_sdk)?;
         Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key.filter(|key| !key.is_empty())))
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     compaction::shortened_from_item,
     error::Error,
     item::{
-        Item, Unpacked, call_from_item, event_from_item, head_from_item, input_from_item, is_deleted, join,
+        Item, Unpacked, call_from_item, events_from_item, head_from_item, input_from_item, is_deleted, join,
         lane_from_item, number, place, sort_of, text, unpack,
     },
     key::{AFTER_LANES, AFTER_PLAN, AFTER_TURNS, BEFORE_LANES, Key, Sort},
@@ -169,10 +169,11 @@ fn assemble(items: Vec<Item>) -> Result<Option<Record>, Error> {
         let mut words = sort.split('#');
         match (words.next(), words.next(), words.next(), words.next(), words.next()) {
             (Some("event"), ..) => {
-                let event = event_from_item(&item)?;
-                // A page read eventually consistently may lack one in the middle: what follows comes later.
-                if event.number == events.last().map_or(1, |last: &Event| last.number + 1) {
-                    events.push(event);
+                for event in events_from_item(&item)? {
+                    // A page read eventually consistently may lack one in the middle: what follows comes later.
+                    if event.number == events.last().map_or(1, |last: &Event| last.number + 1) {
+                        events.push(event);
+                    }
                 }
             }
             (Some("head"), None, ..) if is_deleted(&item) => return Ok(None),

@@ -15,9 +15,10 @@ use futures_util::future::try_join_all;
 use crate::{
     Store,
     error::{Error, Verdict},
-    item::{Item, at, event_item, is_deleted, lane_item, n, partition_of, s, sort_of},
+    item::{Item, at, is_deleted, lane_item, n, partition_of, s, sort_of},
     items_ttl,
     key::{DUE_SHARDS, Key, Sort, shard_name},
+    log::put_events,
     schema::Index,
     write::Write,
 };
@@ -158,7 +159,7 @@ impl Store {
             .when("#state = :running AND attribute_not_exists(#deleted)", [(":running", s("running"))]);
         let event = Event { number, at: now, origin: None, body: EventBody::JobStalled { since } };
         let by = Signature { writer: by.clone(), count: 1 };
-        let told = Write::put_new(event_item(&head.id, &event, &by, items_ttl(head))?);
+        let told = put_events(&head.id, &[event], &by, items_ttl(head))?;
         Ok(match self.transact(&format!("{}-stall", by.writer), vec![push, runs, told]).await? {
             Ok(()) => Said::Told,
             Err(verdicts) if matches!(verdicts[..], [Verdict::Fine, Verdict::Fine, _]) => Said::Moves,

@@ -1,4 +1,5 @@
-//! The records of tool calls: started before they run, finished after (PROTOCOL: `run_call`).
+//! The records of tool calls: finished after they ran and, unless a call changes nothing outside, started before
+//! (PROTOCOL: `run_call`).
 
 use domain::{
     time::Timestamp,
@@ -32,7 +33,9 @@ pub enum StartOutcome {
 pub enum FinishOutcome {
     /// It is recorded.
     Finished,
-    /// Another worker took the call over: its record stands.
+    /// Another worker has recorded an end of it: that stands.
+    Taken(Box<ToolCall>),
+    /// Another worker took the call over.
     Lost,
 }
 
@@ -90,23 +93,32 @@ impl Store {
         }
     }
 
-    /// Records how a call ended that we started.
+    /// Records how a call ended that we ran. `is_started`: its start is on record, and must still be ours; otherwise the
+    /// first end to be recorded stands, whoever of us ran it.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn finish_call(&self, held: &Held, call: &ToolCall) -> Result<FinishOutcome, Error> {
+    pub async fn finish_call(&self, held: &Held, call: &ToolCall, is_started: bool) -> Result<FinishOutcome, Error> {
         let item = call_item(held.id(), call, &held.fence.owner, held.ttl())?;
-        let record = Write::put(item).when(
-            "#started_by = :me AND #progress = :started",
-            [(":me", s(held.fence.owner.as_str())), (":started", s("started"))],
-        );
+        let record = if is_started {
+            Write::put(item).when(
+                "#started_by = :me AND #progress = :started",
+                [(":me", s(held.fence.owner.as_str())), (":started", s("started"))],
+            )
+        } else {
+            Write::put_new(item)
+        };
         match self.write(record).await? {
             Verdict::Fine => Ok(FinishOutcome::Finished),
             Verdict::Refused(Some(item)) => {
-                // Ours, whose answer was lost: nobody else finishes a call in our name.
                 let there = call_from_item(&item)?;
+                // Ours, whose answer was lost: nobody else finishes a call in our name.
                 let ours = there.by == held.fence.owner && there.call.progress == call.progress;
-                Ok(if ours { FinishOutcome::Finished } else { FinishOutcome::Lost })
+                Ok(match there.call.outcome() {
+                    _ if ours => FinishOutcome::Finished,
+                    Some(_) => FinishOutcome::Taken(Box::new(there.call)),
+                    None => FinishOutcome::Lost,
+                })
             }
             Verdict::Refused(None) => Ok(FinishOutcome::Lost),
         }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use domain::{
     answer::Answer,
-    job::{Command, FinishReason, Head, Job, Metrics, Rejected, after},
+    event::{Event, EventBody, Signature},
+    job::{Command, Head, Job, Metrics, Rejected, State, after},
     lane::Lane,
     time::Timestamp,
     usage::Usage,
@@ -13,9 +14,11 @@ use domain::{
 use crate::{
     Held, Store,
     claim::fenced,
+    end::last_event,
     error::{Error, Verdict},
     item::{Payload, head_from_item, head_item, lane_from_item, lane_item, n, s, stamped},
     key::{Key, Sort},
+    log::{origin, put_events},
     write::Write,
 };
 
@@ -35,10 +38,27 @@ pub enum Fenced<T> {
 pub enum CommitOutcome {
     /// The job is completed.
     Completed(Box<Head>),
-    /// A message came in meanwhile: the answer stands, and another turn has to read it.
+    /// A message came in meanwhile: another turn has to read it.
     MessageWaits,
+    /// Somebody else has put an event where the log's end was.
+    LogMoved,
     /// The lease was lost, or the job is over.
     LeaseLost,
+}
+
+/// What a job's last commit writes.
+#[derive(Debug, Clone, Copy)]
+pub struct LastCommit<'a> {
+    /// The answer, which asks for nothing more.
+    pub answer: &'a Answer,
+    /// The lane's text, this answer's with it.
+    pub output: &'a str,
+    /// What the job has used and done.
+    pub sums: (Usage, Metrics),
+    /// The turn's last events, in order: they are written with the job's own last one.
+    pub events: &'a [(EventBody, Timestamp)],
+    /// Where the log ends so far.
+    pub log_end: u64,
 }
 
 impl Store {
@@ -52,18 +72,8 @@ impl Store {
         else {
             return Ok(Fenced::LeaseLost);
         };
-        let (name, turn, writer) = (held.fence.lane.clone(), held.lane().turn, held.fence.owner.clone());
-        let (mut item, parts) = Payload::pack(answer)?.into_items();
-        if !parts.is_empty() {
-            item.insert("parts_by".to_owned(), s(writer.as_str()));
-        }
-        for (number, part) in (0..).zip(parts) {
-            let key = Key::of(held.id(), &Sort::AnswerPart(&name, turn, writer.as_str(), number));
-            self.write(Write::put(stamped(key, held.ttl(), part))).await?;
-        }
-        let key = Key::of(held.id(), &Sort::Answer(&name, turn));
-        let writes = vec![self.lane_change(held, &after)?, Write::put(stamped(key, held.ttl(), item))];
-        match self.transact(&format!("{writer}-answer"), writes).await? {
+        let writes = vec![self.lane_change(held, &after)?, self.answer_write(held, answer).await?];
+        match self.transact(&format!("{}-answer", held.fence.owner), writes).await? {
             Ok(()) => {
                 held.job = after;
                 Ok(Fenced::Done(()))
@@ -72,12 +82,26 @@ impl Store {
         }
     }
 
-    /// Ends the turn: the next one is owed.
+    /// The write of the turn's answer; its parts, if it is large, are put at once.
+    async fn answer_write(&self, held: &Held, answer: &Answer) -> Result<Write, Error> {
+        let (name, turn, writer) = (&held.fence.lane, held.lane().turn, held.fence.owner.as_str());
+        let (mut item, parts) = Payload::pack(answer)?.into_items();
+        if !parts.is_empty() {
+            item.insert("parts_by".to_owned(), s(writer));
+        }
+        for (number, part) in (0..).zip(parts) {
+            let key = Key::of(held.id(), &Sort::AnswerPart(name, turn, writer, number));
+            self.write(Write::put(stamped(key, held.ttl(), part))).await?;
+        }
+        Ok(Write::put(stamped(Key::of(held.id(), &Sort::Answer(name, turn)), held.ttl(), item)))
+    }
+
+    /// Ends the turn, whose events end the log at `log_end`: the next one is owed.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn advance(&self, held: &mut Held, now: Timestamp) -> Result<Fenced<Lane>, Error> {
-        let command = Command::Advance { fence: held.fence.clone() };
+    pub async fn advance(&self, held: &mut Held, log_end: u64, now: Timestamp) -> Result<Fenced<Lane>, Error> {
+        let command = Command::Advance { fence: held.fence.clone(), log_end };
         self.release(held, &command, now).await
     }
 
@@ -121,47 +145,62 @@ impl Store {
         }
     }
 
-    /// Ends the job with the turn's answer, unless a message came in since its conversation was loaded.
+    /// Ends the job with the turn's answer, unless a message came in since its conversation was loaded. The answer needs no
+    /// checkpoint before: it is recorded by the same transaction, and so is the end of the log.
     ///
     /// # Errors
     /// When the table cannot be written.
     pub async fn complete(
         &self,
         held: &mut Held,
-        reason: FinishReason,
-        inbox: u32,
-        (usage, metrics): (Usage, Metrics),
+        last: LastCommit<'_>,
         now: Timestamp,
     ) -> Result<CommitOutcome, Error> {
+        let LastCommit { answer, output, sums, events, log_end } = last;
+        let (inbox, reason) = (answer.inbox, answer.finish_reason);
         let command = Command::Complete { fence: held.fence.clone(), inbox, reason };
         let mut after = match after(&held.job, &command, now, &self.times) {
             Ok(after) => after,
             Err(Rejected::MessageWaits) => return Ok(CommitOutcome::MessageWaits),
             Err(_) => return Ok(CommitOutcome::LeaseLost),
         };
-        (after.head.usage, after.head.metrics) = (usage, metrics);
+        (after.head.usage, after.head.metrics) = sums;
+        if let State::Finished { owed, .. } = &mut after.head.state {
+            owed.terminal = false;
+        }
+        let origin = origin(held.lane());
+        let of_turn = events.iter().map(|(body, at)| (Some(origin.clone()), body.clone(), *at));
+        let all = of_turn.chain([(None, last_event(&after.head, output), now)]);
+        let events: Vec<Event> =
+            (log_end + 1..).zip(all).map(|(number, (origin, body, at))| Event { number, at, origin, body }).collect();
+        let signed = Signature { writer: held.fence.owner.clone(), count: 0 };
+
         let key = Key::of(held.id(), &Sort::Head);
         let before = head_item(&held.job.head, &self.times)?;
         let head = Write::change(key, &before, &head_item(&after.head, &self.times)?)
             .when("#state = :running AND #inbox = :inbox", [(":running", s("running")), (":inbox", n(inbox))]);
-        let writes = vec![self.lane_change(held, &after)?, head, self.leave(&after.head.user, held.id())];
-        match self.transact(&format!("{}-last", held.fence.owner), writes).await? {
-            Ok(()) => {
-                held.job = after;
-                Ok(CommitOutcome::Completed(Box::new(held.job.head.clone())))
+        let writes = vec![
+            self.lane_change(held, &after)?,
+            head,
+            self.leave(&after.head.user, held.id()),
+            self.answer_write(held, answer).await?,
+            put_events(held.id(), &events, &signed, held.ttl())?,
+        ];
+        // A token stands for one place in the log.
+        let token = format!("{}-l{log_end:x}", held.fence.owner);
+        let Err(verdicts) = self.transact(&token, writes).await? else {
+            held.job = after;
+            return Ok(CommitOutcome::Completed(Box::new(held.job.head.clone())));
+        };
+        Ok(match verdicts.as_slice() {
+            [Verdict::Fine, Verdict::Refused(Some(item)), ..]
+                if !head_from_item(item.clone())?.status().is_finished() =>
+            {
+                CommitOutcome::MessageWaits
             }
-            Err(mut verdicts) => {
-                verdicts.truncate(2);
-                match (verdicts.pop(), verdicts.pop()) {
-                    (Some(Verdict::Refused(Some(item))), Some(Verdict::Fine))
-                        if !head_from_item(item.clone())?.status().is_finished() =>
-                    {
-                        Ok(CommitOutcome::MessageWaits)
-                    }
-                    _ => Ok(CommitOutcome::LeaseLost),
-                }
-            }
-        }
+            [Verdict::Fine, Verdict::Fine, _, _, Verdict::Refused(_)] => CommitOutcome::LogMoved,
+            _ => CommitOutcome::LeaseLost,
+        })
     }
 
     /// The job after `command`; `None` when the lease does not allow it.

@@ -9,6 +9,8 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure as OnRefusal, TransactWriteItem, Update,
 };
 
+use futures_util::FutureExt as _;
+
 use crate::{
     Store,
     error::{Cancelled, Error, Verdict, cancelled},
@@ -162,6 +164,7 @@ impl Key {
 
 impl Store {
     /// One write alone. `Refused` carries the item as it is.
+    // Requests of the SDK are large futures, which everything that awaits them would carry about: on the heap.
     pub(crate) async fn write(&self, write: Write) -> Result<Verdict, Error> {
         let Write { kind, condition, names, values } = write;
         let names = (!names.is_empty()).then_some(names);
@@ -177,7 +180,7 @@ impl Store {
                     .set_expression_attribute_names(names)
                     .set_expression_attribute_values(values)
                     .return_values_on_condition_check_failure(OnRefusal::AllOld);
-                put.send().await.map(drop).map_err(aws_sdk_dynamodb::Error::from)
+                put.send().boxed().await.map(drop).map_err(aws_sdk_dynamodb::Error::from)
             }
             Kind::Update { key, expression } => {
                 let update = self
@@ -190,7 +193,7 @@ impl Store {
                     .set_expression_attribute_names(names)
                     .set_expression_attribute_values(values)
                     .return_values_on_condition_check_failure(OnRefusal::AllOld);
-                update.send().await.map(drop).map_err(aws_sdk_dynamodb::Error::from)
+                update.send().boxed().await.map(drop).map_err(aws_sdk_dynamodb::Error::from)
             }
             // Nothing differs: there is nothing to write.
             Kind::Check(_) => Ok(()),
@@ -209,7 +212,7 @@ impl Store {
         for tried in 0..CONFLICT_TRIES {
             let request =
                 self.client.transact_write_items().set_transact_items(Some(items.clone())).client_request_token(token);
-            match request.send().await {
+            match request.send().boxed().await {
                 Ok(_) => return Ok(Ok(())),
                 Err(error) => match cancelled(error) {
                     Cancelled::Refused(verdicts) => return Ok(Err(verdicts)),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use store::Record;
 use tests::world::{Asked, Meddler, Worker};
 
-use super::{Schedule, is_in_order, push_and_text, says, text};
+use super::{Schedule, is_in_order, long_text, push_and_text, says, text};
 
 /// Nobody meddles.
 pub(super) fn nothing() -> Meddler {
@@ -46,7 +46,7 @@ fn lease_before_tail() -> Meddler {
 
 /// Counterexample 2, with the worker stopped between its two reads. The log as it is in the end.
 async fn overtakes(meddler: Meddler) -> Record {
-    let it = Schedule::of(text()).await;
+    let it = Schedule::of(long_text()).await;
     let [one, three] = ["1", "3"].map(|name| it.worker(name));
     let two = it.world.meddled("2", &it.tools, meddler);
     let [text_held, restart_held, tail_held] = [(); 3].map(|()| Gate::new());
@@ -103,6 +103,11 @@ async fn finishes_late(meddler: Meddler) -> Record {
     it.fault("2", "TransactWriteItems", "#call#", Fault::Hold(unknown.clone()));
     tokio::join!(it.world.deliver(&one), async {
         finish.reached().await;
+        // Its events must not meet the restart of the other: it would be stopped before it has finished.
+        let runs = |record: &Record| record.events.iter().any(|it| matches!(it.body, EventBody::ToolCallRunning(_)));
+        while !runs(&it.world.record(&it.job).await.unwrap()) {
+            tokio::task::yield_now().await;
+        }
         it.lease_ends();
         tokio::join!(it.world.deliver(&two), async {
             unknown.reached().await;
@@ -188,4 +193,52 @@ async fn an_owner_must_be_an_invocation_and_not_a_process() {
     // The second attempt takes the first one's event for its own restart, or the first goes on in the second's lease.
     let without = without.await.ends().await;
     assert!(restarts(&without) == 0 || !is_in_order(&without), "without the rule nothing is lost");
+}
+
+/// A claim asks for what it read but for the phase.
+fn claim_without_phase() -> Meddler {
+    Arc::new(|mut asked| {
+        let condition = asked.body["ConditionExpression"].as_str().unwrap_or_default().to_owned();
+        if let Some((before, after)) = condition.split_once(" AND #phase = :phase") {
+            asked.body["ConditionExpression"] = json!(format!("{before}{after}"));
+            let values = asked.body["ExpressionAttributeValues"].as_object_mut().unwrap();
+            values.remove(":phase");
+            if !asked.body["UpdateExpression"].as_str().unwrap().contains("#phase") {
+                asked.body["ExpressionAttributeNames"].as_object_mut().unwrap().remove("#phase");
+            }
+        }
+        asked.ask().boxed()
+    })
+}
+
+/// Counterexample 25: a worker that has lost its time records its answer between another's look at the lane and its claim.
+/// How often the model was asked.
+async fn answers_late(meddler: Meddler) -> usize {
+    let it = Schedule::of(push_and_text()).await;
+    let one = it.worker("1");
+    let two = it.world.meddled("2", &it.tools, meddler);
+    let [answer, claim] = [(); 2].map(|()| Gate::new());
+    it.fault("1", "TransactWriteItems", "#answer", Fault::Hold(answer.clone()));
+    it.fault("1", "PutItem", "#call#", Fault::CutAfter);
+    it.fault("2", "UpdateItem", "lane#main", Fault::Hold(claim.clone()));
+    tokio::join!(it.world.deliver(&one), async {
+        answer.reached().await;
+        it.lease_ends();
+        tokio::join!(it.world.deliver(&two), async {
+            claim.reached().await;
+            answer.open();
+            one.process.died().await;
+            claim.open();
+        });
+    });
+    let record = it.rests(Status::Completed).await;
+    assert_eq!(it.pushed.load(Ordering::Relaxed), 1);
+    says(&record, "First.\n\nThen.");
+    it.world.model.requests().len()
+}
+
+#[tokio::test]
+async fn a_claim_must_ask_for_the_phase() {
+    assert_eq!(answers_late(nothing()).await, 2);
+    assert_eq!(answers_late(claim_without_phase()).await, 3, "without the rule the turn has one answer");
 }

@@ -56,7 +56,7 @@ pub(super) const TEXT_ONLY: Scenario = Scenario {
     status: Status::Completed,
     text: "Nothing to look up.",
     calls: &[],
-    n_requests: 15,
+    n_requests: 9,
 };
 
 pub(super) const TOOLS: Scenario = Scenario {
@@ -77,7 +77,7 @@ pub(super) const TOOLS: Scenario = Scenario {
     status: Status::Completed,
     text: "Looking things up.\n\nAnd once more.\n\nThe answer is Zoë.",
     calls: &["look", "send", "push", "look"],
-    n_requests: 40,
+    n_requests: 30,
 };
 
 pub(super) const UPSTREAM_FAILS: Scenario = Scenario {
@@ -96,7 +96,7 @@ pub(super) const UPSTREAM_FAILS: Scenario = Scenario {
     status: Status::Completed,
     text: "First.\n\nThen the end.",
     calls: &["push"],
-    n_requests: 30,
+    n_requests: 34,
 };
 
 pub(super) const CANCELLED: Scenario = Scenario {
@@ -128,16 +128,16 @@ pub(super) const PEOPLE: Scenario = Scenario {
     is_workflow: false,
     n_shortened: 0,
     budget: None,
-    stride: 3,
+    stride: 2,
     status: Status::Completed,
     text: "May I?\n\nThank you.",
     calls: &["look", "push"],
-    n_requests: 35,
+    n_requests: 36,
 };
 
 /// The same, and nobody is there.
 pub(super) const NOBODY: Scenario =
-    Scenario { name: "nobody answers", people: People::Away, stride: 5, n_requests: 30, ..PEOPLE };
+    Scenario { name: "nobody answers", people: People::Away, stride: 3, n_requests: 60, ..PEOPLE };
 
 /// Its model is asked for two summaries between its answers; the first of them fails at first.
 pub(super) const LONG: Scenario = Scenario {
@@ -159,7 +159,7 @@ pub(super) const LONG: Scenario = Scenario {
     is_workflow: false,
     n_shortened: 2,
     budget: None,
-    stride: 3,
+    stride: 2,
     status: Status::Completed,
     text: "It is a long way, and every step of it is told at length. \
            It is a long way, and every step of it is told at length. \
@@ -170,7 +170,7 @@ pub(super) const LONG: Scenario = Scenario {
            On it goes, word upon word, as if nobody had to read them all. \
            On it goes, word upon word, as if nobody had to read them all. \n\nThe end.",
     calls: &["look", "look"],
-    n_requests: 35,
+    n_requests: 38,
 };
 
 pub(super) const SCENARIOS: [Scenario; 9] =

@@ -65,11 +65,15 @@ pub enum Mutation {
     HeadUncounted,
     /// An answer leaves the count of those that are missing.
     PendingStays,
+    /// A pause does not ask for the lease.
+    PauseUnfenced,
+    /// That a question has expired is recorded without the lease, and whether it was answered or not.
+    ExpiryUnfenced,
 }
 
 impl Mutation {
     /// All of them, each with the weather in which its rule is missed.
-    pub const ALL: [(Self, Weather); 24] = [
+    pub const ALL: [(Self, Weather); 26] = [
         (Self::EventsOverwrite, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::ClaimUnconditional, Weather::ZOMBIES.aimed_at("Update lane#main")),
         (Self::ClaimIgnoresClosed, Weather::CANCELLED.aimed_at("Update lane#main")),
@@ -85,7 +89,7 @@ impl Mutation {
         (Self::SweeperClearsDue, Weather::POST_OFFICE),
         (Self::StallUnconditional, Weather::CANCELLED.aimed_at("ConditionCheck head")),
         (Self::ContinuationNotOwed, Weather::POST_OFFICE),
-        (Self::TerminalNotOwed, Weather::CALM),
+        (Self::TerminalNotOwed, Weather::CANCELLED.aimed_at("Put event#")),
         (Self::RestartVoidsNothing, Weather::DEATHS),
         (Self::RestartVoidsEverything, Weather::DEATHS),
         (Self::OwnerIsProcess, Weather::ZOMBIES.aimed_at("Put event#")),
@@ -94,6 +98,8 @@ impl Mutation {
         (Self::TailAfterClaim, Weather::CANCELLED.aimed_at("Put event#")),
         (Self::HeadUncounted, Weather::CROWD.aimed_at("Update head")),
         (Self::PendingStays, Weather::PEOPLE),
+        (Self::PauseUnfenced, Weather::SLEEPERS.aimed_at("Put input#")),
+        (Self::ExpiryUnfenced, Weather::SLEEPERS.aimed_at("Put input#")),
     ];
 
     /// Rewrites a request on its way out.
@@ -119,7 +125,7 @@ impl Mutation {
                     set_condition(write, &condition.replace("AND #epoch = :epoch ", ""));
                 }
                 Self::CheckpointUnfenced if is_transaction && records_answer => unfence(write, &condition),
-                Self::CommitUnfenced if token.ends_with("-last") => unfence(write, &condition),
+                Self::CommitUnfenced if token.contains("-l") => unfence(write, &condition),
                 Self::CommitUnfenced if is_update && sets(write, "#turn") && sort.starts_with("lane#") => {
                     unfence(write, &condition);
                 }
@@ -161,9 +167,9 @@ impl Mutation {
                     }
                     prune(write);
                 }
-                Self::TerminalNotOwed if token.ends_with("-last") && sort == "head" => {
+                Self::TerminalNotOwed if sort == "head" => {
                     let text = write["ExpressionAttributeValues"].to_string();
-                    let text = text.replace(r#"{"BOOL":true}"#, r#"{"BOOL":false}"#);
+                    let text = text.replace(r#""terminal":{"BOOL":true}"#, r#""terminal":{"BOOL":false}"#);
                     write["ExpressionAttributeValues"] = serde_json::from_str(&text).unwrap_or_default();
                 }
                 Self::HeadUncounted if sort == "head" && condition.contains(COUNTED) => {
@@ -172,6 +178,13 @@ impl Mutation {
                 Self::PendingStays if sets(write, "#waits.#pending") => {
                     write["ExpressionAttributeValues"][":left"] =
                         write["ExpressionAttributeValues"][":pending"].clone();
+                }
+                Self::PauseUnfenced if token.contains("-p") => unfence(write, &condition),
+                Self::ExpiryUnfenced if token.contains("-x") => {
+                    unfence(write, &condition);
+                    if sort.starts_with("input#") {
+                        set_condition(write, ANYTHING_AT_ALL);
+                    }
                 }
                 Self::RestartVoidsNothing => set_restart(write, 1_000_000),
                 Self::RestartVoidsEverything => set_restart(write, 0),
@@ -316,9 +329,14 @@ fn prune(write: &mut Value) {
 }
 
 fn set_restart(write: &mut Value, offset: u64) {
-    let body = write["Item"]["d"]["S"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-    if let Some(mut body) = body.filter(|body| body["type"] == "turn.restarted") {
+    // It is the first event of its attempt, alone or with what follows.
+    let Some(mut written) = write["Item"]["d"]["S"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok())
+    else {
+        return;
+    };
+    let body = if written.is_array() { &mut written[0]["d"] } else { &mut written };
+    if body["type"] == "turn.restarted" {
         body["output_offset"] = json!(offset);
-        write["Item"]["d"]["S"] = json!(body.to_string());
+        write["Item"]["d"]["S"] = json!(written.to_string());
     }
 }

@@ -16,8 +16,8 @@ use domain::{
 use local::emulator::EmbeddedSqs;
 use model_client::Url;
 use queue::Line;
-use serde_json::{Value, json};
-use store::{CreateOutcome, EndOutcome, IdempotencyKey, NewJob};
+use serde_json::json;
+use store::{After, CreateOutcome, EndOutcome, IdempotencyKey, NewJob};
 use tokio::{
     net::TcpListener,
     time::{Instant, sleep},
@@ -262,7 +262,9 @@ async fn view(sim: Sim, job: JobId) {
         }
         let limit = sim.draw(|random| 1 + random.below(20));
         let cursor = from + seen.len() as u64;
-        if let Ok(Some(page)) = store.events_after(&job, cursor, u32::try_from(limit).unwrap(), false).await {
+        if let Ok(Some(page)) =
+            store.events_after(&job, After::Event(cursor), u32::try_from(limit).unwrap(), false).await
+        {
             seen.extend(page.events);
         }
         let pause = if sim.now() > WEATHER_LASTS { 5_000..60_000 } else { 200..4_000 };
@@ -325,8 +327,7 @@ impl Sim {
 
     /// Whether a viewer that comes with this cursor has seen everything.
     fn is_at_end(&self, job: &JobId, cursor: u64) -> bool {
-        let item = self.table().item(job.as_str(), &format!("event#{cursor:010}"));
-        let body = item.and_then(|item| serde_json::from_str::<Value>(item["d"]["S"].as_str()?).ok());
-        body.is_some_and(|body| crate::is_terminal(&body["type"]))
+        let events = self.table().events(job.as_str());
+        events.last().is_some_and(|(number, kind)| *number == cursor && crate::is_terminal(kind))
     }
 }

@@ -214,6 +214,14 @@ impl Weather {
         streams: true,
         ..Self::CALM
     };
+    /// People are asked, and whoever asks them falls asleep beyond the lease and wakes up.
+    pub const SLEEPERS: Self = Self {
+        name: "sleepers",
+        troubles: 80,
+        kinds: &[(Hold, 6), (Pause, 4), (HoldAnswer, 2)],
+        hasty: 700,
+        ..Self::PEOPLE
+    };
     /// Lanes side by side that ask people, in showers.
     pub const WORKFLOW: Self = Self {
         name: "workflow",
@@ -242,7 +250,7 @@ impl Weather {
     /// Many look on through the stream function, on a bad line and with copies of the table that lag.
     pub const AUDIENCE: Self = Self { name: "audience", stale: 600, streams: true, ..Self::BAD_LINE };
     /// All that an unbroken system has to stand.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SHOWERS,
         Self::STORM,
         Self::ZOMBIES,
@@ -254,6 +262,7 @@ impl Weather {
         Self::UPSTREAM,
         Self::ECHOES,
         Self::PEOPLE,
+        Self::SLEEPERS,
         Self::WORKFLOW,
         Self::CROWD,
         Self::AUDIENCE,

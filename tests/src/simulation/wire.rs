@@ -25,6 +25,7 @@ use aws_smithy_runtime_api::{
     http::StatusCode,
 };
 use aws_smithy_types::body::SdkBody;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use local::emulator::fault::{NoAnswer, Process, Service};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::sleep};
@@ -266,10 +267,34 @@ impl Table {
         answer.value()["Items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// The numbers of a job's events as they are.
+    /// A job's events as they are: number and type.
+    pub(super) fn events(&self, pk: &str) -> Vec<(u64, Value)> {
+        let events = self.items(pk, "event#", "event#~").into_iter().flat_map(|item| {
+            let first = sort_of(&item).strip_prefix("event#").and_then(|number| number.parse().ok()).unwrap_or(0);
+            (first..).zip(bodies(&item).into_iter().map(|body| body["type"].clone()))
+        });
+        events.collect()
+    }
+
+    /// Their numbers.
     pub(super) fn event_numbers(&self, pk: &str) -> Vec<u64> {
-        let items = self.items(pk, "event#", "event#~");
-        items.iter().filter_map(|item| sort_of(item).strip_prefix("event#")?.parse().ok()).collect()
+        self.events(pk).into_iter().map(|(number, _)| number).collect()
+    }
+}
+
+/// The events in an item: one as it is, or several packed.
+fn bodies(item: &Value) -> Vec<Value> {
+    let parsed: Value = match (item["d"]["S"].as_str(), item["z"]["B"].as_str()) {
+        (Some(json), _) => serde_json::from_str(json).unwrap(),
+        (None, Some(packed)) => {
+            let packed = BASE64.decode(packed).unwrap();
+            serde_json::from_reader(flate2::read::ZlibDecoder::new(packed.as_slice())).unwrap()
+        }
+        (None, None) => panic!("an item without an event: {item}"),
+    };
+    match parsed {
+        Value::Array(entries) => entries.into_iter().map(|mut entry| entry["d"].take()).collect(),
+        body => vec![body],
     }
 }
 

@@ -61,5 +61,6 @@ pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) 
         usage: Usage::default(),
         metrics: Metrics::default(),
     };
-    (head, Lane::new(LaneName::main(), now + times.margin))
+    // Its first event comes with it.
+    (head, Lane { log_end: Some(1), ..Lane::new(LaneName::main(), now + times.margin) })
 }

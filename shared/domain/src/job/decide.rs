@@ -45,6 +45,8 @@ pub enum Command {
     Advance {
         /// Its lease.
         fence: Fence,
+        /// Where the log ends.
+        log_end: u64,
     },
     /// The lane's worker gives the turn back half way.
     Yield {
@@ -174,7 +176,9 @@ pub fn decide(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) 
         Command::Checkpoint { fence, text_bytes } => {
             Ok(vec![Fact::Checkpointed(job.held(fence)?.checkpointed(*text_bytes))])
         }
-        Command::Advance { fence } => Ok(vec![Fact::Advanced(job.held(fence)?.advanced(now, times))]),
+        Command::Advance { fence, log_end } => {
+            Ok(vec![Fact::Advanced(job.held(fence)?.advanced(*log_end, now, times))])
+        }
         Command::Yield { fence, delay, upstream } => {
             Ok(vec![Fact::Yielded(job.held(fence)?.yielded(*delay, *upstream, now, times))])
         }

@@ -282,7 +282,7 @@ impl Life {
     fn write(&self, fence: Fence, write: &Write) -> Command {
         match *write {
             Write::Checkpoint { text_bytes } => Command::Checkpoint { fence, text_bytes },
-            Write::Advance => Command::Advance { fence },
+            Write::Advance => Command::Advance { fence, log_end: 0 },
             Write::Yield { seconds, upstream } => {
                 Command::Yield { fence, delay: Duration::from_secs(seconds), upstream }
             }

@@ -27,7 +27,7 @@ fn fenced(job: &Job, fence: &Fence) -> [Command; 5] {
     let (fence, inbox) = (|| fence.clone(), job.head.inbox);
     [
         Command::Checkpoint { fence: fence(), text_bytes: 1 },
-        Command::Advance { fence: fence() },
+        Command::Advance { fence: fence(), log_end: 7 },
         Command::Yield { fence: fence(), delay: Duration::ZERO, upstream: false },
         Command::Complete { fence: fence(), inbox, reason: FinishReason::Stop },
         Command::Fail { fence: fence(), ending: failed(FinishReason::Error) },
@@ -256,7 +256,7 @@ proptest! {
             for (before, after) in moment.lanes() {
                 let tries = match moment.accepted() {
                     Some(Command::Claim { lane, .. }) if *lane == before.name => before.tries + 1,
-                    Some(Command::Advance { fence } | Command::Yield { fence, .. }) if fence.lane == before.name => 0,
+                    Some(Command::Advance { fence, .. } | Command::Yield { fence, .. }) if fence.lane == before.name => 0,
                     _ => before.tries,
                 };
                 prop_assert_eq!(after.tries, tries);

@@ -74,7 +74,7 @@ fn written(name: &LaneName, plan: &Plan) -> Written {
             now = now + Duration::from_secs(11);
             let n_writes = if n + 1 == attempts.len() { usize::MAX } else { attempt.cut_after };
             if it.attempt(attempt, n_writes).is_some() {
-                it.lane = it.lane.advanced(now, &times);
+                it.lane = it.lane.advanced(0, now, &times);
                 break;
             }
         }

@@ -11,7 +11,7 @@ use super::{Item, place, s, text};
 use crate::error::Error;
 
 /// A write unit is a kilobyte: below it, compressing saves nothing.
-const WORTH_COMPRESSING: usize = 1024;
+pub(super) const WORTH_COMPRESSING: usize = 1024;
 /// An item may have 400 KB; this leaves room for its other attributes.
 const PART_BYTES: usize = 350 * 1024;
 /// What is unpacked at most: more than any limit of ours lets in.
