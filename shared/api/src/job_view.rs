@@ -355,7 +355,7 @@ mod tests {
                 "usage": {"input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0, "cached_tokens": 0,
                     "cost_usd": 0.0},
                 "metrics": {"total_turns": 0, "tool_call_count": 0, "tool_execution_time_ms": 0, "model_time_ms": 0,
-                    "queue_time_ms": 0, "overhead_ms": 0, "recoveries": 0},
+                    "queue_time_ms": 0, "overhead_ms": 0, "recoveries": 0, "requests": 0},
                 "finish_reason": null, "error": null, "stream_url": "https://x/jobs/y/stream?token=z",
                 "metadata": {"k": "v"}
             })

@@ -20,6 +20,7 @@ pub use self::{
 };
 use crate::{
     id::{JobId, MessageId, ThreadId, UserId},
+    lane::Lane,
     time::Timestamp,
     trace::TraceParent,
     usage::Usage,
@@ -265,6 +266,21 @@ pub struct Metrics {
     pub overhead_ms: u64,
     /// Turns that were taken over from a worker that died.
     pub recoveries: u32,
+    /// Requests to the table and the queues that its start and its turns made, those of viewers and of the sweeper left out.
+    #[serde(default)]
+    pub requests: u32,
+}
+
+impl Metrics {
+    /// What head and lanes know of a job, before its turns are counted.
+    pub(crate) fn begun<'a>(head: &Head, lanes: impl IntoIterator<Item = &'a Lane>) -> Self {
+        let mut metrics = Self { queue_time_ms: head.metrics.queue_time_ms, ..Self::default() };
+        for lane in lanes {
+            metrics.recoveries += lane.recoveries;
+            metrics.requests += lane.requests;
+        }
+        metrics
+    }
 }
 
 /// The small record at the centre of a job.

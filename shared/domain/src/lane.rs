@@ -72,6 +72,9 @@ pub struct Lane {
     pub due_at: Option<Timestamp>,
     /// Bytes of this lane's text that are durable: committed turns and, in the tools phase, this turn's answer.
     pub output_bytes: u64,
+    /// Requests to the table and the queues that its turns have made, up to its last write.
+    #[serde(default)]
+    pub requests: u32,
     /// Where the log ended when its turn was committed, or the job accepted. Events of others may have come since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_end: Option<u64>,
@@ -181,6 +184,7 @@ impl Lane {
             lease: None,
             due_at: Some(due_at),
             output_bytes: 0,
+            requests: 0,
             log_end: None,
             node_id: None,
             waits: None,

@@ -51,8 +51,7 @@ pub fn so_far<'a>(
     }
     let mut metrics = Metrics {
         queue_time_ms: head.started_at.map_or(millis(now.since(head.created_at)), |_| head.metrics.queue_time_ms),
-        recoveries: lanes.into_iter().map(|lane| lane.recoveries).sum(),
-        ..Metrics::default()
+        ..Metrics::begun(head, lanes)
     };
     let replay = Replay::of(events);
     let calls = replay.lanes.iter().flat_map(|(lane, replay)| replay.tool_calls.iter().map(move |call| (lane, call)));
@@ -167,6 +166,7 @@ mod tests {
             queue_time_ms: 2000,
             overhead_ms: 3000,
             recoveries: 0,
+            requests: 0,
         };
         assert_eq!(metrics, expected);
         let (_, during) = so_far(&head(), [], &events[..3], at(9));

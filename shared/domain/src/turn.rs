@@ -48,11 +48,7 @@ pub fn totals<'a>(
     now: Timestamp,
 ) -> (Usage, Metrics) {
     let mut usage = Usage::default();
-    let mut metrics = Metrics {
-        queue_time_ms: head.metrics.queue_time_ms,
-        recoveries: lanes.into_iter().map(|lane| lane.recoveries).sum(),
-        ..Metrics::default()
-    };
+    let mut metrics = Metrics::begun(head, lanes);
     let mut at_work = 0;
     for turn in turns.values() {
         for shortened in &turn.shortened {

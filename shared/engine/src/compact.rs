@@ -14,6 +14,7 @@ use domain::{
 };
 use futures_util::StreamExt;
 use model_client::{ModelError, ModelEvent, ModelRequest};
+use signals::count;
 use store::{Fenced, Held, Record};
 use tokio::time::{Instant, timeout_at};
 
@@ -76,7 +77,7 @@ impl Turn<'_> {
                     max_output_tokens: Some(domain::compaction::SUMMARY_TOKENS),
                     ..ModelRequest::default()
                 };
-                let begun = Instant::now();
+                let (begun, span) = (Instant::now(), self.span.chat(talk.settings));
                 // The turn's own answer needs its time as well.
                 let until = begun + talk.ends.saturating_duration_since(begun) / 2;
                 let asked = self.engine.summarise(&record.head.id, talk.spec, &question);
@@ -84,15 +85,21 @@ impl Turn<'_> {
                     .await
                     .unwrap_or_else(|_| Err(Unsummarised::TookTooLong(until.saturating_duration_since(begun))));
                 match summary {
-                    Ok((text, usage)) => cut.summarised(told, &text, usage, duration_ms(begun.elapsed())),
-                    Err(failure) => match self.summary_may_come_later(held, &failure) {
-                        Some(delay) => return Ok(Compacting::Instead(self.give_back(held, delay, false).await?)),
-                        None => {
-                            let (job, error) = (held.id(), &failure as &dyn std::error::Error);
-                            tracing::warn!(job.id = %job, turn.number = held.lane().turn, error, "no summary");
-                            cut.left_out(told, Some(failure.to_string()))
+                    Ok((text, usage)) => {
+                        count::model_answered(&usage, begun.elapsed());
+                        span.summarised(&usage);
+                        cut.summarised(told, &text, usage, duration_ms(begun.elapsed()))
+                    }
+                    Err(failure) => {
+                        count::model_failed(failure.code());
+                        span.failed(failure.code());
+                        if let Some(delay) = self.summary_may_come_later(held, &failure) {
+                            return Ok(Compacting::Instead(self.give_back(held, delay, false).await?));
                         }
-                    },
+                        let (job, error) = (held.id(), &failure as &dyn std::error::Error);
+                        tracing::warn!(job.id = %job, turn.number = held.lane().turn, error, "no summary");
+                        cut.left_out(told, Some(failure.to_string()))
+                    }
                 }
             }
         };
@@ -174,6 +181,17 @@ enum Unsummarised {
     TookTooLong(Duration),
     #[error("no summary was made: the model had nothing to say")]
     Nothing,
+}
+
+impl Unsummarised {
+    /// A stable word for it.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Model(failure) => failure.code(),
+            Self::TookTooLong(_) => "turn_timeout",
+            Self::Nothing => "no_summary",
+        }
+    }
 }
 
 impl Engine {

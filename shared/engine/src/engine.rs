@@ -1,6 +1,9 @@
 //! The engine: what a worker is made of, and what it does with one message.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use domain::{continuation::Continuation, price::Prices, sealed::SealingKey};
 use model_client::ModelClient;
@@ -68,7 +71,7 @@ impl Engine {
         let Continuation { job, lane, turn } = &delivery.continuation;
         let begun = Instant::now();
         // On the heap: it is large, and runtimes move futures about.
-        let handled = Box::pin(self.take(delivery, until)).await;
+        let handled = Box::pin(self.counting(delivery).take(delivery, until)).await;
         let duration_ms = duration_ms(begun.elapsed());
         match handled {
             Ok(handled) => {
@@ -81,6 +84,15 @@ impl Engine {
                 Handled::Back
             }
         }
+    }
+
+    /// The same engine, which counts its requests: the message's delivery is two of them, one to receive and one to delete
+    /// it.
+    fn counting(&self, delivery: &Delivery) -> Self {
+        let asked = Arc::new(AtomicU32::new(if delivery.ticket.is_some() { 2 } else { 0 }));
+        let Upkeep { store, queue, .. } = &self.upkeep;
+        let (store, queue) = (store.counting(asked.clone()), queue.counting(asked));
+        Self { upkeep: Upkeep { store, queue, ..self.upkeep.clone() }, ..self.clone() }
     }
 
     async fn take(&self, delivery: &Delivery, until: Instant) -> Result<Handled, store::Error> {

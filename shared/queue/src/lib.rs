@@ -6,7 +6,13 @@ pub mod bus;
 mod message;
 mod meter;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_sdk_sqs::Client;
 use domain::continuation::Continuation;
@@ -53,17 +59,31 @@ pub struct ContinuationQueue {
     starts: String,
     continuations: String,
     requests: Option<String>,
+    /// Counts what is asked, if that is to be counted.
+    asked: Option<Arc<AtomicU32>>,
 }
 
 impl ContinuationQueue {
     /// The queues at these addresses.
     pub fn new(client: Client, starts: impl Into<String>, continuations: impl Into<String>) -> Self {
-        Self { client, starts: starts.into(), continuations: continuations.into(), requests: None }
+        Self { client, starts: starts.into(), continuations: continuations.into(), requests: None, asked: None }
     }
 
     /// The same, with the queue of events that ask for jobs.
     pub fn with_requests(self, requests: Option<String>) -> Self {
         Self { requests, ..self }
+    }
+
+    /// The same queues, with its requests added to `asked`.
+    #[must_use]
+    pub fn counting(&self, asked: Arc<AtomicU32>) -> Self {
+        Self { asked: Some(asked), ..self.clone() }
+    }
+
+    fn asks(&self) {
+        if let Some(asked) = &self.asked {
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The line whose queue has this name or ARN.
@@ -79,6 +99,7 @@ impl ContinuationQueue {
     /// # Errors
     /// When the queue cannot be reached. The turn is recorded as owed: the sweeper asks again.
     pub async fn send(&self, continuation: &Continuation, line: Line, delay: Duration) -> Result<(), Error> {
+        self.asks();
         self.client
             .send_message()
             .set_queue_url(self.url(line).map(str::to_owned))
@@ -95,6 +116,7 @@ impl ContinuationQueue {
     /// # Errors
     /// When the queue cannot be reached, or the delivery is over.
     pub async fn hide(&self, ticket: &Ticket, span: Duration) -> Result<(), Error> {
+        self.asks();
         self.client
             .change_message_visibility()
             .set_queue_url(self.url(ticket.line).map(str::to_owned))

@@ -166,6 +166,13 @@ impl Span {
         span.set_attributes(used(&answer.usage));
     }
 
+    /// The model summed up a conversation.
+    pub fn summarised(self, usage: &Usage) {
+        if let Some(mut span) = self.0 {
+            span.set_attributes(used(usage));
+        }
+    }
+
     /// The tool ended.
     pub fn called(self, outcome: &ToolOutcome) {
         let Some(mut span) = self.0 else { return };

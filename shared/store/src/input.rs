@@ -8,7 +8,7 @@ use domain::{
     continuation::Continuation,
     event::{Event, EventBody, JobState, Origin, Signature},
     id::{InputRequestId, JobId, WriterId},
-    input_request::{InputAnswer, InputRequest},
+    input_request::{InputAnswer, InputRequest, NOBODY},
     job::{Command, Head, Job, Rejected, State, Status, after},
     lane::Lane,
     time::Timestamp,
@@ -113,7 +113,7 @@ impl Store {
                 return Ok(PauseOutcome::LeaseLost);
             };
             let stops = matches!(after.head.state, State::InputRequired { .. });
-            let mut writes = vec![self.lane_change(held, &after)?, self.head_change(&held.job.head, &after.head)?];
+            let mut writes = vec![self.lane_change(held, &after, 1)?, self.head_change(&held.job.head, &after.head)?];
             let asks = matches!(waits, WaitsFor::OfJob { is_new: true, .. });
             let mut next = 0;
             if stops || asks {
@@ -238,25 +238,19 @@ impl Store {
             let Some(item) = item else { return Ok(AnswerOutcome::Gone) };
             let mut request: InputRequest = input_from_item(&item)?;
             if !request.is_open() {
-                // Our own, whose answer was lost?
-                let ours = request.answer.as_ref() == Some(answer);
-                return Ok(if ours {
-                    AnswerOutcome::Recorded(self.owed_after(job, &request, now).await?)
-                } else {
-                    AnswerOutcome::Answered(Box::new(request))
-                });
+                return self.answered_already(job, request, answer, now).await;
             }
             if head.status().is_finished() {
                 return Ok(AnswerOutcome::Finished(head.status()));
             }
             let lanes = self.waiting_for(job, &request).await?;
             if lanes.is_empty() && request.expires_at <= now {
-                return Ok(AnswerOutcome::Expired);
+                return self.waited_for_no_more(job, id, answer, now).await;
             }
             if lanes.is_empty() && !request.is_of_job() {
                 let lane = self.lane(job, &request.lane).await?;
                 if !lane.is_some_and(|lane| lane.open && lane.turn == request.turn) {
-                    return Ok(AnswerOutcome::Expired);
+                    return self.waited_for_no_more(job, id, answer, now).await;
                 }
                 // Another of its questions has expired, or its time was not theirs: this one is asked again in a moment.
                 tokio::time::sleep(BETWEEN_PAUSES * (tried + 1)).await;
@@ -279,6 +273,38 @@ impl Store {
             }
         }
         Err(Error::Contended)
+    }
+
+    /// What becomes of an answer to a question that has one.
+    async fn answered_already(
+        &self,
+        job: &JobId,
+        request: InputRequest,
+        answer: &InputAnswer,
+        now: Timestamp,
+    ) -> Result<AnswerOutcome, Error> {
+        // Our own, whose answer was lost?
+        if request.answer.as_ref() == Some(answer) {
+            return Ok(AnswerOutcome::Recorded(self.owed_after(job, &request, now).await?));
+        }
+        Ok(AnswerOutcome::Answered(Box::new(request)))
+    }
+
+    /// What becomes of an answer for which no lane waits: the question has expired, unless it was answered between the look
+    /// at it and the look at its lane.
+    async fn waited_for_no_more(
+        &self,
+        job: &JobId,
+        id: &InputRequestId,
+        answer: &InputAnswer,
+        now: Timestamp,
+    ) -> Result<AnswerOutcome, Error> {
+        match self.input_request(job, id).await? {
+            Some(request) if request.answer.as_ref().is_some_and(|given| given.by != NOBODY) => {
+                self.answered_already(job, request, answer, now).await
+            }
+            _ => Ok(AnswerOutcome::Expired),
+        }
     }
 
     /// The lanes that wait for this answer. Read after the question, so that whoever comes to wait for it later is seen by

@@ -51,7 +51,10 @@ mod turn;
 mod workflow;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use aws_sdk_dynamodb::Client;
 use domain::{job::Head, lane::LeaseTimes, limits::LONGEST_PAUSE, time::Timestamp};
@@ -83,12 +86,32 @@ pub struct Store {
     table: String,
     times: LeaseTimes,
     switches: Arc<switches::Believed>,
+    /// Counts what is asked, if that is to be counted.
+    asked: Option<Arc<AtomicU32>>,
 }
 
 impl Store {
     /// The table of this name; `times` as the workers have them.
     pub fn new(client: Client, table: impl Into<String>, times: LeaseTimes) -> Self {
-        Self { client, table: table.into(), times, switches: Arc::default() }
+        Self { client, table: table.into(), times, switches: Arc::default(), asked: None }
+    }
+
+    /// The same table, with its requests added to `asked`: those of one turn, which go on record with its lane.
+    #[must_use]
+    pub fn counting(&self, asked: Arc<AtomicU32>) -> Self {
+        Self { asked: Some(asked), ..self.clone() }
+    }
+
+    /// One request more.
+    fn asks(&self) {
+        if let Some(asked) = &self.asked {
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Requests so far, by whoever counts with this.
+    fn n_asked(&self) -> u32 {
+        self.asked.as_ref().map_or(0, |asked| asked.load(Ordering::Relaxed))
     }
 
     /// The durations of the lease protocol.

@@ -72,7 +72,7 @@ impl Store {
         else {
             return Ok(Fenced::LeaseLost);
         };
-        let writes = vec![self.lane_change(held, &after)?, self.answer_write(held, answer).await?];
+        let writes = vec![self.lane_change(held, &after, 1)?, self.answer_write(held, answer).await?];
         match self.transact(&format!("{}-answer", held.fence.owner), writes).await? {
             Ok(()) => {
                 held.job = after;
@@ -123,7 +123,8 @@ impl Store {
 
     async fn release(&self, held: &mut Held, command: &Command, now: Timestamp) -> Result<Fenced<Lane>, Error> {
         let Some(after) = self.decided(held, command, now)? else { return Ok(Fenced::LeaseLost) };
-        let write = self.lane_change(held, &after)?;
+        // It and the message that follows on it.
+        let write = self.lane_change(held, &after, 2)?;
         let released = after.lanes.get(&held.fence.lane).cloned();
         let done = match self.write(write).await? {
             Verdict::Fine => true,
@@ -165,6 +166,8 @@ impl Store {
             Err(_) => return Ok(CommitOutcome::LeaseLost),
         };
         (after.head.usage, after.head.metrics) = sums;
+        // This one, and the one that notes that the event bus was told.
+        after.head.metrics.requests += self.n_asked() + 2;
         if let State::Finished { owed, .. } = &mut after.head.state {
             owed.terminal = false;
         }
@@ -180,7 +183,7 @@ impl Store {
         let head = Write::change(key, &before, &head_item(&after.head, &self.times)?)
             .when("#state = :running AND #inbox = :inbox", [(":running", s("running")), (":inbox", n(inbox))]);
         let writes = vec![
-            self.lane_change(held, &after)?,
+            self.lane_change(held, &after, 1)?,
             head,
             self.leave(&after.head.user, held.id()),
             self.answer_write(held, answer).await?,
@@ -212,11 +215,14 @@ impl Store {
         }
     }
 
-    /// The change of the held lane, under its fence.
-    pub(crate) fn lane_change(&self, held: &Held, after: &Job) -> Result<Write, Error> {
-        let lane = after.lanes.get(&held.fence.lane).unwrap_or(held.lane());
+    /// The change of the held lane, under its fence. `requests`: how many come with it, its own and those that follow on it.
+    pub(crate) fn lane_change(&self, held: &Held, after: &Job, requests: u32) -> Result<Write, Error> {
+        let mut lane = after.lanes.get(&held.fence.lane).unwrap_or(held.lane()).clone();
+        // Since the claim: what is held keeps the count of then.
+        lane.requests = held.lane().requests + self.n_asked() + requests;
         let key = Key::of(held.id(), &Sort::Lane(&held.fence.lane));
-        let (before, after) = (lane_item(held.id(), held.lane(), held.ttl())?, lane_item(held.id(), lane, held.ttl())?);
+        let (before, after) =
+            (lane_item(held.id(), held.lane(), held.ttl())?, lane_item(held.id(), &lane, held.ttl())?);
         Ok(fenced(Write::change(key, &before, &after), &held.fence))
     }
 }

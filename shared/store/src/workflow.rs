@@ -64,7 +64,8 @@ impl Store {
             Err(Rejected::LeaseLost(_) | Rejected::Finished(_)) => return Ok(SettleOutcome::LeaseLost),
             Err(rejected) => return Err(Error::corrupt(held.id().as_str(), rejected)),
         };
-        let mut writes = vec![self.lane_change(held, &after)?];
+        let sends = u32::try_from(step.opened.len()).unwrap_or(u32::MAX - 1);
+        let mut writes = vec![self.lane_change(held, &after, 1 + sends)?];
         writes.push(
             self.plan_write(
                 held.id(),
@@ -77,6 +78,8 @@ impl Store {
         );
         if let Some((_, output, usage, metrics)) = end {
             (after.head.usage, after.head.metrics) = (usage, metrics);
+            // This one, and those that settle it: head, tail and job are read, the last event put, the bus's news noted.
+            after.head.metrics.requests += self.n_asked() + 6;
             writes.push(self.leave(&after.head.user, held.id()));
             if let Some(output) = output {
                 let key = |n| Sort::OutputPart(&writer, n).to_string();
@@ -117,7 +120,7 @@ impl Store {
         before.lanes.insert(held.fence.lane.clone(), held.lane().clone());
         let command = Command::Settle { fence: held.fence.clone(), opened: vec![], closed: vec![], ending: None };
         let Ok(after) = after(&before, &command, now, &self.times) else { return Ok(Fenced::LeaseLost) };
-        let mut writes = vec![self.lane_change(held, &after)?, self.settled_head(&before.head, &after.head)?];
+        let mut writes = vec![self.lane_change(held, &after, 1)?, self.settled_head(&before.head, &after.head)?];
         if before.head.status() != after.head.status() {
             let Some((tail, _)) = self.tail(held.id()).await? else { return Ok(Fenced::LeaseLost) };
             writes.push(self.leave(&after.head.user, held.id()));

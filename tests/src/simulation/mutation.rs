@@ -65,15 +65,13 @@ pub enum Mutation {
     HeadUncounted,
     /// An answer leaves the count of those that are missing.
     PendingStays,
-    /// A pause does not ask for the lease.
-    PauseUnfenced,
     /// That a question has expired is recorded without the lease, and whether it was answered or not.
     ExpiryUnfenced,
 }
 
 impl Mutation {
     /// All of them, each with the weather in which its rule is missed.
-    pub const ALL: [(Self, Weather); 26] = [
+    pub const ALL: [(Self, Weather); 25] = [
         (Self::EventsOverwrite, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::ClaimUnconditional, Weather::ZOMBIES.aimed_at("Update lane#main")),
         (Self::ClaimIgnoresClosed, Weather::CANCELLED.aimed_at("Update lane#main")),
@@ -98,7 +96,6 @@ impl Mutation {
         (Self::TailAfterClaim, Weather::CANCELLED.aimed_at("Put event#")),
         (Self::HeadUncounted, Weather::CROWD.aimed_at("Update head")),
         (Self::PendingStays, Weather::PEOPLE),
-        (Self::PauseUnfenced, Weather::SLEEPERS.aimed_at("Put input#")),
         (Self::ExpiryUnfenced, Weather::SLEEPERS.aimed_at("Put input#")),
     ];
 
@@ -179,7 +176,6 @@ impl Mutation {
                     write["ExpressionAttributeValues"][":left"] =
                         write["ExpressionAttributeValues"][":pending"].clone();
                 }
-                Self::PauseUnfenced if token.contains("-p") => unfence(write, &condition),
                 Self::ExpiryUnfenced if token.contains("-x") => {
                     unfence(write, &condition);
                     if sort.starts_with("input#") {

@@ -285,6 +285,7 @@ pub(super) struct Metrics {
     pub(super) queue_time_ms: u64,
     pub(super) overhead_ms: u64,
     pub(super) recoveries: u64,
+    pub(super) requests: u64,
 }
 
 impl Job {

@@ -118,6 +118,7 @@ pub(super) fn job(job: &Job, tree: &Tree, now: jiff::Timestamp, hint: &Hint, loo
         ("time", Some(took.join(" · "))),
         ("turns", turns.filter(|n| *n > 0).map(text::grouped)),
         ("recoveries", Some(metrics.recoveries).filter(|n| *n > 0).map(text::grouped)),
+        ("requests", Some(metrics.requests).filter(|n| *n > 0).map(text::grouped)),
         ("tokens", Some(tokens.join(" · "))),
         ("cost", text::dollars(usage.cost_usd)),
         ("events", job.last_event.map(text::grouped)),

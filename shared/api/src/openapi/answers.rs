@@ -146,6 +146,7 @@ fn metrics() -> Value {
             "queue_time_ms": count("Milliseconds from the start request to the first turn."),
             "overhead_ms": count("Milliseconds that were none of these, pauses left out."),
             "recoveries": count("Turns that were taken over from a worker that died."),
+            "requests": count("Requests to the table and the queues that its start and its turns made."),
         }),
         &[],
     )

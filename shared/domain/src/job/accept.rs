@@ -15,6 +15,9 @@ use crate::{
 /// How long a new job counts as watched whose asker is about to look.
 const WATCHED_AT_FIRST: Duration = Duration::from_secs(2);
 
+/// The transaction that accepts a job, and the message that asks for its first turn.
+const START_REQUESTS: u32 = 2;
+
 /// Who asks for a job, and in which context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asker {
@@ -61,6 +64,6 @@ pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) 
         usage: Usage::default(),
         metrics: Metrics::default(),
     };
-    // Its first event comes with it.
-    (head, Lane { log_end: Some(1), ..Lane::new(LaneName::main(), now + times.margin) })
+    // Its first event comes with it; what was asked to start it is the first turn's.
+    (head, Lane { log_end: Some(1), requests: START_REQUESTS, ..Lane::new(LaneName::main(), now + times.margin) })
 }

@@ -35,6 +35,7 @@ pub(super) fn lanes() -> impl Strategy<Value = Lane> {
                 lease,
                 due_at,
                 output_bytes,
+                requests: 0,
                 log_end: None,
                 node_id: None,
                 waits,

@@ -70,7 +70,7 @@ fn usages() -> impl Strategy<Value = Usage> {
 }
 
 fn metrics() -> impl Strategy<Value = Metrics> {
-    (any::<[u32; 3]>(), any::<[u64; 5]>().prop_map(|n| n.map(|n| n >> 1))).prop_map(|(counts, times)| Metrics {
+    (any::<[u32; 4]>(), any::<[u64; 5]>().prop_map(|n| n.map(|n| n >> 1))).prop_map(|(counts, times)| Metrics {
         total_turns: counts[0],
         tool_call_count: counts[1],
         tool_execution_time_ms: times[0],
@@ -78,6 +78,7 @@ fn metrics() -> impl Strategy<Value = Metrics> {
         queue_time_ms: times[2],
         overhead_ms: times[3],
         recoveries: counts[2],
+        requests: counts[3],
     })
 }
 
