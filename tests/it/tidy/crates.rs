@@ -137,6 +137,13 @@ fn clippys_rules_of_a_package_are_those_of_the_root_and_more() {
     }
 }
 
+/// `cargo lambda build` sets what the profile leaves open, and it sets `abort`.
+#[test]
+fn release_builds_say_that_panics_unwind() {
+    let manifest = table(Path::new("Cargo.toml"));
+    assert_eq!(manifest["profile"]["release"]["panic"].as_str(), Some("unwind"));
+}
+
 #[test]
 fn domain_and_engine_are_kept_from_the_clock() {
     let banned = |package: &str| -> Vec<String> {
