@@ -41,7 +41,7 @@ pub(crate) async fn measure(report: Report, quick: bool) {
     report.spans("SIGKILL, started again at once: until the model is asked", &since_kill, None);
     report.spans("the same from the moment that the new process answers", &since_restart, None);
     report.spans("a worker alone dies: until the model is asked", &[worker_dies().await], None);
-    report.note("a dead worker's lease lasts 10 s, and its message is hidden for 11 s: nobody can know sooner");
+    report.note("a dead worker's lease lasts 9 s, and its message is hidden for up to 10: nobody can know sooner");
 }
 
 fn plan() -> Plan {
