@@ -5,7 +5,7 @@
 //!
 //! | partition | sort key | item | written by |
 //! |---|---|---|---|
-//! | job id | `event#<10 digits>` | an event of the log | the lane's appender; whoever ends the job |
+//! | job id | `event#<10 digits>` | events of the log, up to eight, under the first one's number | the lane's appender; whoever ends the job |
 //! | job id | `head` | the job at a glance | start, the first claim, the last commit, whoever ends it |
 //! | job id | `info` | the caller's notes, if there are any | start |
 //! | job id | `input#<id>` | a question to a person or a client, and its answer | the lane's worker; the jobs function |
