@@ -9,6 +9,7 @@
 
 pub mod answer;
 pub mod approval;
+pub mod asked;
 pub mod budget;
 pub mod canonical;
 pub mod compaction;

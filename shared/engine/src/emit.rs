@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{event::EventBody, time::Timestamp};
 use signals::count;
-use store::{AppendError, Appender};
+use store::{AppendError, Appender, MOST_EVENTS};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
@@ -18,8 +18,6 @@ use crate::clock::Clock;
 const WAITING: usize = 256;
 /// Longest text in one event: an item of the table has 400 KB, and viewers want frames, not files.
 const LONGEST_TEXT: usize = 64 * 1024;
-/// Most events that wait while nobody watches: as many as one item of the log has.
-const MOST_WAITING: usize = 8;
 
 /// When streamed text is written: while somebody watches, the first piece at once; then whenever one of these is reached.
 /// While nobody does, other events wait with it.
@@ -90,22 +88,21 @@ impl Emitter {
 
     /// Waits until everything put in so far is in the log, and says how long the log is then.
     pub(crate) async fn flush(&self) -> u64 {
-        let (done, written) = oneshot::channel();
-        self.put(Entry::Flush(done)).await;
-        match written.await {
-            Ok(number) => number,
-            // The writer has failed, and with it the turn: wait to be dropped.
-            Err(_) => std::future::pending().await,
-        }
+        self.ask(Entry::Flush).await
     }
 
     /// Takes what is not written yet away from the writer, for a commit that writes it: little enough for one item, of
     /// which the last two events are the commit's.
     pub(crate) async fn rest(&self) -> Rest {
-        let (done, rest) = oneshot::channel();
-        self.put(Entry::Rest(done)).await;
-        match rest.await {
-            Ok(rest) => rest,
+        self.ask(Entry::Rest).await
+    }
+
+    async fn ask<T>(&self, entry: impl FnOnce(oneshot::Sender<T>) -> Entry) -> T {
+        let (done, answer) = oneshot::channel();
+        self.put(entry(done)).await;
+        match answer.await {
+            Ok(answer) => answer,
+            // The writer has failed, and with it the turn: wait to be dropped.
             Err(_) => std::future::pending().await,
         }
     }
@@ -207,7 +204,7 @@ impl Writer {
         if self.is_watched() {
             text.len() >= batching.watched_bytes || *pieces >= batching.watched_pieces
         } else {
-            text.len() >= batching.unwatched_bytes || self.waiting.len() >= MOST_WAITING
+            text.len() >= batching.unwatched_bytes || self.waiting.len() >= MOST_EVENTS
         }
     }
 
@@ -230,7 +227,7 @@ impl Writer {
                 }
                 Entry::Rest(done) => {
                     self.close_text();
-                    if self.waiting.len() + 2 > MOST_WAITING || self.waits_long() {
+                    if self.waiting.len() + 2 > MOST_EVENTS || self.waits_long() {
                         self.write().await?;
                     }
                     let events = std::mem::take(&mut self.waiting);
@@ -252,7 +249,7 @@ impl Writer {
             EventBody::OutputDelta { text } | EventBody::ReasoningDelta { text } => text.len(),
             _ => 0,
         };
-        self.waiting.iter().map(bytes).sum::<usize>() > self.batching.unwatched_bytes
+        self.waiting.iter().map(bytes).sum::<usize>() > self.batching.unwatched_bytes.min(LONGEST_TEXT)
     }
 
     /// What comes next stands behind the text so far.

@@ -1,11 +1,8 @@
 //! The engine: what a worker is made of, and what it does with one message.
 
-use std::{
-    sync::{Arc, atomic::AtomicU32},
-    time::Duration,
-};
+use std::time::Duration;
 
-use domain::{continuation::Continuation, price::Prices, sealed::SealingKey};
+use domain::{asked::Asked, continuation::Continuation, price::Prices, sealed::SealingKey};
 use model_client::ModelClient;
 use queue::Ticket;
 use signals::{count, trace};
@@ -89,7 +86,7 @@ impl Engine {
     /// The same engine, which counts its requests: the message's delivery is two of them, one to receive and one to delete
     /// it.
     fn counting(&self, delivery: &Delivery) -> Self {
-        let asked = Arc::new(AtomicU32::new(if delivery.ticket.is_some() { 2 } else { 0 }));
+        let asked = Asked::from(if delivery.ticket.is_some() { 2 } else { 0 });
         let Upkeep { store, queue, .. } = &self.upkeep;
         let (store, queue) = (store.counting(asked.clone()), queue.counting(asked));
         Self { upkeep: Upkeep { store, queue, ..self.upkeep.clone() }, ..self.clone() }

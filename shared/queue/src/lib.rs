@@ -6,16 +6,10 @@ pub mod bus;
 mod message;
 mod meter;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use domain::continuation::Continuation;
+use domain::{asked::Asked, continuation::Continuation};
 
 pub use self::{
     message::{Unreadable, decode, encode},
@@ -60,13 +54,19 @@ pub struct ContinuationQueue {
     continuations: String,
     requests: Option<String>,
     /// Counts what is asked, if that is to be counted.
-    asked: Option<Arc<AtomicU32>>,
+    asked: Asked,
 }
 
 impl ContinuationQueue {
     /// The queues at these addresses.
     pub fn new(client: Client, starts: impl Into<String>, continuations: impl Into<String>) -> Self {
-        Self { client, starts: starts.into(), continuations: continuations.into(), requests: None, asked: None }
+        Self {
+            client,
+            starts: starts.into(),
+            continuations: continuations.into(),
+            requests: None,
+            asked: Asked::default(),
+        }
     }
 
     /// The same, with the queue of events that ask for jobs.
@@ -76,14 +76,8 @@ impl ContinuationQueue {
 
     /// The same queues, with its requests added to `asked`.
     #[must_use]
-    pub fn counting(&self, asked: Arc<AtomicU32>) -> Self {
-        Self { asked: Some(asked), ..self.clone() }
-    }
-
-    fn asks(&self) {
-        if let Some(asked) = &self.asked {
-            asked.fetch_add(1, Ordering::Relaxed);
-        }
+    pub fn counting(&self, asked: Asked) -> Self {
+        Self { asked, ..self.clone() }
     }
 
     /// The line whose queue has this name or ARN.
@@ -99,7 +93,7 @@ impl ContinuationQueue {
     /// # Errors
     /// When the queue cannot be reached. The turn is recorded as owed: the sweeper asks again.
     pub async fn send(&self, continuation: &Continuation, line: Line, delay: Duration) -> Result<(), Error> {
-        self.asks();
+        self.asked.one_more();
         self.client
             .send_message()
             .set_queue_url(self.url(line).map(str::to_owned))
@@ -116,7 +110,7 @@ impl ContinuationQueue {
     /// # Errors
     /// When the queue cannot be reached, or the delivery is over.
     pub async fn hide(&self, ticket: &Ticket, span: Duration) -> Result<(), Error> {
-        self.asks();
+        self.asked.one_more();
         self.client
             .change_message_visibility()
             .set_queue_url(self.url(ticket.line).map(str::to_owned))

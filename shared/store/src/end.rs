@@ -69,7 +69,7 @@ impl Store {
                 Err(_) => return Ok(EndOutcome::LeaseLost),
             };
             (after.usage, after.metrics) = totals(&record.head, record.lanes.values(), &record.turns, now);
-            after.metrics.requests += self.n_asked();
+            after.metrics.requests += self.asked.so_far();
             if let State::Finished { owed, .. } = &mut after.state {
                 owed.terminal = !tell;
             }

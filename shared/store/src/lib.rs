@@ -51,13 +51,10 @@ mod turn;
 mod workflow;
 mod write;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
-use domain::{job::Head, lane::LeaseTimes, limits::LONGEST_PAUSE, time::Timestamp};
+use domain::{asked::Asked, job::Head, lane::LeaseTimes, limits::LONGEST_PAUSE, time::Timestamp};
 
 pub use self::{
     catalogue::StoredWorkflow,
@@ -68,6 +65,7 @@ pub use self::{
     error::{Error, Source},
     inbox::PostOutcome,
     input::{AnswerOutcome, PauseOutcome, WaitsFor},
+    item::MOST_EVENTS,
     list::{JobFilter, JobPage},
     log::{After, AppendError, Appender, Page, Tail},
     meter::{Meter, Metered},
@@ -87,31 +85,19 @@ pub struct Store {
     times: LeaseTimes,
     switches: Arc<switches::Believed>,
     /// Counts what is asked, if that is to be counted.
-    asked: Option<Arc<AtomicU32>>,
+    asked: Asked,
 }
 
 impl Store {
     /// The table of this name; `times` as the workers have them.
     pub fn new(client: Client, table: impl Into<String>, times: LeaseTimes) -> Self {
-        Self { client, table: table.into(), times, switches: Arc::default(), asked: None }
+        Self { client, table: table.into(), times, switches: Arc::default(), asked: Asked::default() }
     }
 
     /// The same table, with its requests added to `asked`: those of one turn, which go on record with its lane.
     #[must_use]
-    pub fn counting(&self, asked: Arc<AtomicU32>) -> Self {
-        Self { asked: Some(asked), ..self.clone() }
-    }
-
-    /// One request more.
-    fn asks(&self) {
-        if let Some(asked) = &self.asked {
-            asked.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Requests so far, by whoever counts with this.
-    fn n_asked(&self) -> u32 {
-        self.asked.as_ref().map_or(0, |asked| asked.load(Ordering::Relaxed))
+    pub fn counting(&self, asked: Asked) -> Self {
+        Self { asked, ..self.clone() }
     }
 
     /// The durations of the lease protocol.

@@ -24,7 +24,7 @@ pub(crate) struct Range<'a> {
 impl Store {
     /// One item, or nothing.
     pub(crate) async fn get(&self, key: Key, consistent: bool) -> Result<Option<Item>, Error> {
-        self.asks();
+        self.asked.one_more();
         let got = self.client.get_item().table_name(&self.table).set_key(Some(key.into_item()));
         let got = got.consistent_read(consistent).send().boxed().await;
         Ok(got.map_err(Error::from_sdk)?.item)
@@ -58,7 +58,7 @@ impl Store {
             (":to".to_owned(), s(range.to.as_str())),
         ]
         .into();
-        self.asks();
+        self.asked.one_more();
         let request = self
             .client
             .query()

@@ -167,7 +167,7 @@ impl Store {
         };
         (after.head.usage, after.head.metrics) = sums;
         // This one, and the one that notes that the event bus was told.
-        after.head.metrics.requests += self.n_asked() + 2;
+        after.head.metrics.requests += self.asked.so_far() + 2;
         if let State::Finished { owed, .. } = &mut after.head.state {
             owed.terminal = false;
         }
@@ -219,7 +219,7 @@ impl Store {
     pub(crate) fn lane_change(&self, held: &Held, after: &Job, requests: u32) -> Result<Write, Error> {
         let mut lane = after.lanes.get(&held.fence.lane).unwrap_or(held.lane()).clone();
         // Since the claim: what is held keeps the count of then.
-        lane.requests = held.lane().requests + self.n_asked() + requests;
+        lane.requests = held.lane().requests + self.asked.so_far() + requests;
         let key = Key::of(held.id(), &Sort::Lane(&held.fence.lane));
         let (before, after) =
             (lane_item(held.id(), held.lane(), held.ttl())?, lane_item(held.id(), &lane, held.ttl())?);

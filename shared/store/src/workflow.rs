@@ -79,7 +79,7 @@ impl Store {
         if let Some((_, output, usage, metrics)) = end {
             (after.head.usage, after.head.metrics) = (usage, metrics);
             // This one, and those that settle it: head, tail and job are read, the last event put, the bus's news noted.
-            after.head.metrics.requests += self.n_asked() + 6;
+            after.head.metrics.requests += self.asked.so_far() + 6;
             writes.push(self.leave(&after.head.user, held.id()));
             if let Some(output) = output {
                 let key = |n| Sort::OutputPart(&writer, n).to_string();

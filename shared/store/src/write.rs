@@ -166,7 +166,7 @@ impl Store {
     /// One write alone. `Refused` carries the item as it is.
     // Requests of the SDK are large futures, which everything that awaits them would carry about: on the heap.
     pub(crate) async fn write(&self, write: Write) -> Result<Verdict, Error> {
-        self.asks();
+        self.asked.one_more();
         let Write { kind, condition, names, values } = write;
         let names = (!names.is_empty()).then_some(names);
         let values = (!values.is_empty()).then_some(values);
@@ -211,7 +211,7 @@ impl Store {
         let items: Vec<TransactWriteItem> =
             writes.into_iter().map(|write| write.into_transact(&self.table)).collect::<Result<_, _>>()?;
         for tried in 0..CONFLICT_TRIES {
-            self.asks();
+            self.asked.one_more();
             let request =
                 self.client.transact_write_items().set_transact_items(Some(items.clone())).client_request_token(token);
             match request.send().boxed().await {

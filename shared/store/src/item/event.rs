@@ -19,8 +19,8 @@ use crate::{
     key::{Key, Sort, event_number},
 };
 
-/// Most events in one item. Whoever reads on from the middle of a log begins this many less one before its cursor.
-pub(crate) const MOST_EVENTS: usize = 8;
+/// Most events in one item of the log. Whoever reads on from the middle of a log begins this many less one before its cursor.
+pub const MOST_EVENTS: usize = 8;
 /// The format of an item with several events, or a long one. A short event alone is written as releases before wrote it:
 /// its body in `d`, its time beside it.
 const PACKED: u32 = 2;
@@ -58,11 +58,14 @@ pub(crate) fn events_item(job: &JobId, events: &[Event], by: &Signature, ttl: Ti
             .map(|event| Entry { at: event.at, of_job: event.origin.is_none(), d: Cow::Borrowed(&event.body) })
             .collect();
         let (packed, parts) = Payload::pack(&entries)?.into_items();
-        // What is too long for an item even when it is compressed may still fit as it is.
+        // One that is too long for an item even when it is compressed may still fit as it is.
         if parts.is_empty() {
             item.extend(packed);
             item.insert(VERSION.to_owned(), n(PACKED));
             return Ok(item);
+        }
+        if !further.is_empty() {
+            return Err(Error::corrupt(job.as_str(), "so many long events do not fit into one item"));
         }
     }
     item.insert("at".to_owned(), at(first.at));
@@ -141,5 +144,26 @@ mod tests {
             assert_eq!(item.contains_key("z"), n_bytes > 1000);
             assert_eq!(events_from_item(&item).unwrap(), [event]);
         }
+    }
+
+    /// Never fewer than were handed in.
+    #[test]
+    fn several_events_that_one_item_cannot_hold_are_refused() {
+        let job: JobId = "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap();
+        let by = Signature { writer: "w".parse().unwrap(), count: 1 };
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from_u32(0x23 + (state >> 16) % 57).unwrap()
+        };
+        let text: String = (0..250_000).map(|_| noise()).collect();
+        let event = |number| {
+            let body = EventBody::OutputDelta { text: text.chars().rev().skip(number as usize).collect() };
+            Event { number, at: Timestamp::MIN, origin: None, body }
+        };
+        let events = [event(1), event(2), event(3)];
+        let refused = events_item(&job, &events, &by, Timestamp::from_millis(9000));
+        // The same noise again compresses only where the compressor still sees it: it does not.
+        assert!(refused.unwrap_err().to_string().contains("do not fit"));
     }
 }

@@ -48,6 +48,7 @@ mod tests {
         for lane in [free, held, closed] {
             let item = lane_item(&job, &lane, Timestamp::from_millis(9000)).unwrap();
             assert_eq!(item.contains_key("due_shard"), lane.open);
+            assert_eq!(crate::item::text(&item, "phase"), Some(lane.phase.as_str()));
             assert_eq!(lane_from_item(item).unwrap(), lane);
         }
     }
