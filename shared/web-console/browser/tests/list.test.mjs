@@ -90,7 +90,7 @@ test("a thread's jobs are listed from one of them", async () => {
   await page.locator(".row", { hasText: "The first question" }).click();
   await page.getByRole("main").getByRole("link", { name: "alpha" }).click();
   await page.getByText("The second question").waitFor({ state: "detached" });
-  assert.equal(await page.getByLabel("Thread", { exact: true }).inputValue(), "alpha");
+  await page.waitForFunction(() => document.querySelector('[aria-label="Thread"]').value === "alpha");
   await context.close();
 });
 

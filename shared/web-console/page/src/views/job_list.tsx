@@ -1,7 +1,7 @@
 // The jobs, newest first, with their filters.
 
 import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ago, moment, shortId } from "../format.ts";
 import { filter, jobs, loading, more, next, problem, reload, setFilter, type Since, titles, want } from "../jobs.ts";
 import { type JobSummary, STATUSES, type Status } from "../picture/event.ts";
@@ -102,11 +102,18 @@ const SINCE: [Since, string][] = [
 function Filters(): JSX.Element {
   const { status, since, thread } = filter.value;
   const [typed, type] = useState(thread);
-  useEffect(() => type(thread), [thread]);
-  useEffect(() => {
-    const timer = setTimeout(() => typed.trim() !== filter.value.thread && setFilter({ thread: typed.trim() }), 350);
-    return () => clearTimeout(timer);
-  }, [typed]);
+  const pause = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  // A thread chosen elsewhere is shown in the same frame, and what was being typed does not come after it.
+  useLayoutEffect(() => {
+    clearTimeout(pause.current);
+    type(thread);
+  }, [thread]);
+  useEffect(() => () => clearTimeout(pause.current), []);
+  const narrow = (value: string) => {
+    type(value);
+    clearTimeout(pause.current);
+    pause.current = setTimeout(() => value.trim() !== filter.value.thread && setFilter({ thread: value.trim() }), 350);
+  };
   return (
     <form class="filters" role="search" aria-label="Filter jobs" onSubmit={(event) => event.preventDefault()}>
       <select
@@ -140,7 +147,7 @@ function Filters(): JSX.Element {
           autocomplete="off"
           spellcheck={false}
           value={typed}
-          onInput={(event) => type(event.currentTarget.value)}
+          onInput={(event) => narrow(event.currentTarget.value)}
         />
         {thread !== "" && (
           <button type="button" class="button small ghost" aria-label="Show all threads" onClick={() => setFilter({ thread: "" })}>
