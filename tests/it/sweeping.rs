@@ -1,22 +1,23 @@
 //! What the sweeper finds, and what the table says of workers that die again and again. On a clock that is moved by hand.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
-    event::EventBody,
+    event::{Event, EventBody},
     id::JobId,
     job::{Asker, FinishReason, JobSpec, ModelSettings, Status},
     message::{Content, Message},
     time::Timestamp,
 };
 use engine::Clock as _;
+use futures_util::FutureExt as _;
 use local::{
     demo_model::{Script, Turn},
     emulator::fault::{Fault, Gate},
 };
 use queue::Line;
 use store::{CreateOutcome, NewJob, Record};
-use tests::world::{Worker, World};
+use tests::world::{Meddler, Worker, World, nothing, without_condition, writes};
 use tools::ToolRegistry;
 
 /// A job that is accepted; its first turn is in line unless it `is_lost`.
@@ -143,12 +144,17 @@ async fn impatient() -> World {
 
 /// A job whose worker died while it asked the model; and its sweeper.
 async fn abandoned(world: &World) -> (JobId, Worker) {
+    abandoned_to(world, nothing()).await
+}
+
+/// The same, and somebody meddles with the sweeper.
+async fn abandoned_to(world: &World, meddler: Meddler) -> (JobId, Worker) {
     let worker = world.worker("1", &ToolRegistry::new());
     let job = started(world, &worker, false).await;
     world.faults.when(|sent| sent.summary.contains("#answer"), Fault::CutBefore);
     world.deliver(&worker).await;
     assert!(worker.process.is_dead());
-    (job, world.worker("2", &ToolRegistry::new()))
+    (job, world.meddled("2", &ToolRegistry::new(), meddler))
 }
 
 fn stalls(record: &Record) -> Vec<(u64, Timestamp)> {
@@ -220,12 +226,11 @@ async fn a_job_that_waits_in_line_or_is_over_does_not_stand_still() {
     assert!(record.events.last().unwrap().body.is_terminal() && stalls(&record).is_empty());
 }
 
-#[tokio::test]
-async fn whoever_writes_while_a_stall_is_told_wins() {
+/// A message comes in between the sweeper's look and its writing that the job stands still.
+async fn written_while_told(meddler: Meddler) -> Record {
     let world = impatient().await;
-    let (job, sweeper) = abandoned(&world).await;
+    let (job, sweeper) = abandoned_to(&world, meddler).await;
     world.advance(Duration::from_secs(75));
-    // Between the sweeper's look and its write, a message comes in.
     let message = Content::Text("Are you there?".to_owned());
     let gate = Gate::new();
     let held = Fault::Hold(gate.clone());
@@ -241,6 +246,21 @@ async fn whoever_writes_while_a_stall_is_told_wins() {
     gate.open();
     swept.await;
     let record = record(&world, &job).await;
-    assert_eq!(stalls(&record), []);
     assert!(world.deliver(&sweeper).await, "the turn is asked for all the same");
+    record
+}
+
+#[tokio::test]
+async fn whoever_writes_while_a_stall_is_told_wins() {
+    let is_message = |event: &Event| matches!(event.body, EventBody::MessageAdded { .. });
+    let record = written_while_told(nothing()).await;
+    assert_eq!((stalls(&record).len(), is_message(record.events.last().unwrap())), (0, true));
+    let unconditional: Meddler = Arc::new(|mut asked| {
+        if asked.body["ClientRequestToken"].as_str().is_some_and(|token| token.ends_with("-stall")) {
+            writes(&mut asked.body).filter(|write| write.get("Item").is_some()).for_each(without_condition);
+        }
+        asked.ask().boxed()
+    });
+    let record = written_while_told(unconditional).await;
+    assert!(!record.events.iter().any(is_message), "without the rule nothing in the log is overwritten");
 }

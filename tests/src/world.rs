@@ -35,7 +35,8 @@ use tokio::time::Instant;
 use tools::ToolRegistry;
 
 use self::seam::Seam;
-pub use self::seam::{Asked, Meddler};
+pub(crate) use self::seam::prune;
+pub use self::seam::{Asked, Meddler, nothing, without_condition, writes};
 
 const STARTS: &str = "starts";
 const CONTINUATIONS: &str = "continuations";

@@ -25,16 +25,16 @@ use local::{
 use queue::Line;
 use serde_json::{Value, json};
 use store::{AnswerOutcome, PostOutcome};
-use tests::world::{Meddler, Worker, World};
+use tests::world::{Meddler, Worker, World, nothing, without_condition, writes};
 use tokio::time::Instant;
 
-use super::{Schedule, removed::nothing, says};
+use super::{Schedule, says};
 
 /// Seconds that a question waits.
-const WAIT: u32 = 60;
+pub(super) const WAIT: u32 = 60;
 
 /// A chat whose calls of `push` need an approval.
-fn asking() -> JobSpec {
+pub(super) fn asking() -> JobSpec {
     JobSpec {
         messages: vec![Message::user("Go")],
         settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
@@ -45,13 +45,13 @@ fn asking() -> JobSpec {
     }
 }
 
-fn pushes<const N: usize>(calls: [&'static str; N]) -> Script {
+pub(super) fn pushes<const N: usize>(calls: [&'static str; N]) -> Script {
     let calls = calls.map(|arguments| Call::new("push", arguments).id(format!("call_{arguments}")));
     Script::new().turn(Turn::text("First.").then_calls(calls)).turn(Turn::text("Then."))
 }
 
 /// The job's questions that have no answer.
-async fn open(world: &World, job: &JobId) -> Vec<InputRequest> {
+pub(super) async fn open(world: &World, job: &JobId) -> Vec<InputRequest> {
     world.record(job).await.unwrap().inputs.into_iter().filter(InputRequest::is_open).collect()
 }
 
@@ -69,7 +69,7 @@ async fn asked(it: &Schedule, worker: &Worker, n: usize) -> Vec<InputRequest> {
 }
 
 /// Somebody approves, and sends what is owed then.
-async fn approve(by: &Worker, job: &JobId, request: &InputRequest) -> AnswerOutcome {
+pub(super) async fn approve(by: &Worker, job: &JobId, request: &InputRequest) -> AnswerOutcome {
     let upkeep = &by.engine.upkeep;
     let answer = request.answer("approve", None, "ann".to_owned(), upkeep.clock.now()).unwrap();
     let (name, now) = (upkeep.clock.fresh_name(), upkeep.clock.now());
@@ -83,7 +83,7 @@ async fn approve(by: &Worker, job: &JobId, request: &InputRequest) -> AnswerOutc
 }
 
 /// A worker gets a message for this lane's first turn.
-async fn takes(worker: &Worker, job: &JobId, lane: &LaneName) {
+pub(super) async fn takes(worker: &Worker, job: &JobId, lane: &LaneName) {
     let continuation = Continuation { job: job.clone(), lane: lane.clone(), turn: 1 };
     let delivery = Delivery { continuation, again: false, ticket: None };
     let _ = worker.engine.handle(&delivery, Instant::now() + Duration::from_secs(300)).await;
@@ -164,11 +164,7 @@ async fn an_answer_must_have_a_condition() {
         let is_answer = asked.operation == "TransactWriteItems";
         if let Some(items) = asked.body["TransactItems"].as_array_mut().filter(|_| is_answer) {
             items.retain(|item| item["Put"]["Item"]["sk"]["S"].as_str().is_some_and(|sort| sort.starts_with("input#")));
-            for put in items.iter_mut().filter_map(|item| item["Put"].as_object_mut()) {
-                for part in ["ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"] {
-                    put.remove(part);
-                }
-            }
+            items.iter_mut().for_each(|item| without_condition(&mut item["Put"]));
         }
         asked.ask().boxed()
     });
@@ -395,8 +391,7 @@ async fn a_plan_must_be_written_under_its_version() {
     // Neither the plan's version nor the head's counts, which would tell as well.
     let unversioned: Meddler = Arc::new(|mut asked| {
         let is_end = asked.body["ClientRequestToken"].as_str().is_some_and(|token| token.contains("-w"));
-        let items = asked.body["TransactItems"].as_array_mut().filter(|_| is_end).into_iter().flatten();
-        for write in items.filter_map(|item| item.as_object_mut()?.values_mut().next()) {
+        for write in writes(&mut asked.body).filter(|_| is_end) {
             let sort = write["Key"]["sk"]["S"].as_str().or(write["Item"]["sk"]["S"].as_str()).unwrap_or_default();
             if sort == "plan" || sort == "head" {
                 without_condition(write);
@@ -405,22 +400,4 @@ async fn a_plan_must_be_written_under_its_version() {
         asked.ask().boxed()
     });
     assert_eq!(ends_at_once(unversioned).await, Status::Running, "without the rule the join happens");
-}
-
-/// A write that asks for nothing. The table refuses names and values that are not used.
-fn without_condition(write: &mut Value) {
-    let update = write["UpdateExpression"].as_str().unwrap_or_default().to_owned();
-    let Some(write) = write.as_object_mut() else { return };
-    write.remove("ConditionExpression");
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '#' | ':');
-    let used: Vec<&str> = update.split(|c| !is_part(c)).collect();
-    for part in ["ExpressionAttributeNames", "ExpressionAttributeValues"] {
-        let is_empty = write.get_mut(part).and_then(Value::as_object_mut).is_none_or(|map| {
-            map.retain(|name, _| used.contains(&name.as_str()));
-            map.is_empty()
-        });
-        if is_empty {
-            write.remove(part);
-        }
-    }
 }

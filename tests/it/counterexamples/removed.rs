@@ -10,14 +10,9 @@ use futures_util::FutureExt as _;
 use local::emulator::fault::{Fault, Gate};
 use serde_json::{Value, json};
 use store::Record;
-use tests::world::{Asked, Meddler, Worker};
+use tests::world::{Asked, Meddler, Worker, nothing, without_condition};
 
 use super::{Schedule, is_in_order, long_text, push_and_text, says, text};
-
-/// Nobody meddles.
-pub(super) fn nothing() -> Meddler {
-    Arc::new(|asked| asked.ask().boxed())
-}
 
 /// The lease is read first and the tail then.
 fn lease_before_tail() -> Meddler {
@@ -84,10 +79,7 @@ fn unknown_unconditional() -> Meddler {
     Arc::new(|mut asked| {
         let is_unknown = asked.body["ClientRequestToken"].as_str().is_some_and(|token| token.ends_with("-u0"));
         if is_unknown {
-            let put = asked.body["TransactItems"][1]["Put"].as_object_mut().unwrap();
-            for part in ["ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"] {
-                put.remove(part);
-            }
+            without_condition(&mut asked.body["TransactItems"][1]["Put"]);
         }
         asked.ask().boxed()
     })

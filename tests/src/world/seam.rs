@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 use aws_smithy_types::body::SdkBody;
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use serde_json::Value;
 
 /// What is done with a request.
@@ -39,6 +39,45 @@ impl Asked {
         let mut request = HttpRequest::new(SdkBody::from(body.to_string()));
         request.headers_mut().insert("x-amz-target", format!("DynamoDB_20120810.{operation}"));
         self.inner.call(request).await
+    }
+}
+
+/// Nobody meddles.
+pub fn nothing() -> Meddler {
+    Arc::new(|asked| asked.ask().boxed())
+}
+
+/// The writes of a transaction.
+pub fn writes(transaction: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let items = transaction["TransactItems"].as_array_mut().into_iter().flatten();
+    items.filter_map(|item| item.as_object_mut()?.values_mut().next())
+}
+
+/// Makes of a write one that asks for nothing.
+pub fn without_condition(write: &mut Value) {
+    write.as_object_mut().map(|write| write.remove("ConditionExpression"));
+    prune(write);
+}
+
+/// The table refuses names and values that are not used.
+pub(crate) fn prune(write: &mut Value) {
+    let text = |name: &str| write[name].as_str().unwrap_or_default().to_owned();
+    let expressions = format!("{} {}", text("ConditionExpression"), text("UpdateExpression"));
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '#' || c == ':';
+    let used: Vec<&str> = expressions
+        .split(|c: char| !is_part(c))
+        .flat_map(|word| word.split('.'))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let Some(write) = write.as_object_mut() else { return };
+    for part in ["ExpressionAttributeNames", "ExpressionAttributeValues"] {
+        let is_left = write.get_mut(part).and_then(Value::as_object_mut).is_none_or(|map| {
+            map.retain(|name, _| used.contains(&name.as_str()));
+            !map.is_empty()
+        });
+        if !is_left {
+            write.remove(part);
+        }
     }
 }
 
