@@ -20,16 +20,19 @@ use domain::{
     id::{JobId, LaneName},
     job::{Asker, Ending, JobSpec, ModelSettings, Status, ToolRef},
     limits::JobLimits,
-    message::Message,
+    message::{Content, Message},
     replay::Replay,
+    tool_call::ToolCallStatus,
 };
+use engine::Delivery;
 use local::{
     demo_model::{Call, Script, Turn},
     emulator::fault::{Fault, Gate, Outbound},
 };
 use queue::Line;
-use store::{CreateOutcome, NewJob, Record};
+use store::{CreateOutcome, NewJob, PostOutcome, Record};
 use tests::world::{Worker, World};
+use tokio::time::Instant;
 use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -147,6 +150,12 @@ impl Schedule {
     }
 }
 
+/// A worker gets a message, perhaps not for the first time. Whatever comes of it: nobody waits for an answer.
+async fn gets(worker: &Worker, (continuation, again): (Continuation, bool)) {
+    let delivery = Delivery { continuation, again, ticket: None };
+    let _ = worker.engine.handle(&delivery, Instant::now() + Duration::from_secs(300)).await;
+}
+
 /// Whether nothing of an older attempt follows what a newer one wrote.
 fn is_in_order(record: &Record) -> bool {
     let origins = record.events.iter().filter_map(|event| event.origin.as_ref());
@@ -172,7 +181,7 @@ fn push_and_text() -> Script {
     Script::new().turn(Turn::text("First.").then_calls([Call::new("push", "{}")])).turn(Turn::text("Then."))
 }
 
-/// Counterexample 1.
+/// Counterexamples 1 and 14: nor is the model asked.
 #[tokio::test]
 async fn a_claim_that_is_answered_after_the_cancellation_restarts_nothing_behind_the_end() {
     let it = Schedule::of(text()).await;
@@ -188,6 +197,7 @@ async fn a_claim_that_is_answered_after_the_cancellation_restarts_nothing_behind
         gate.open();
     });
     it.rests(Status::Cancelled).await;
+    assert_eq!(it.world.model.requests().len(), 0);
 }
 
 /// Counterexample 2.
@@ -249,7 +259,7 @@ async fn text_whose_writing_had_an_unknown_outcome_is_there_once() {
     }
 }
 
-/// Counterexample 7.
+/// Counterexamples 7 and 18: its message still fits.
 #[tokio::test]
 async fn a_restart_after_the_checkpoint_keeps_the_text_of_the_answer() {
     let it = Schedule::of(push_and_text()).await;
@@ -257,6 +267,8 @@ async fn a_restart_after_the_checkpoint_keeps_the_text_of_the_answer() {
     it.fault("1", "TransactWriteItems", "#answer", Fault::CutAfter);
     it.world.deliver(&dies).await;
     it.lease_ends();
+    while it.world.deliver(&it.worker("2")).await {}
+    assert_eq!(it.world.record(&it.job).await.unwrap().head.status(), Status::Completed, "nobody has swept");
     let record = it.rests(Status::Completed).await;
     says(&record, "First.\n\nThen.");
     let offsets = record.events.iter().filter_map(|event| match event.body {
@@ -265,6 +277,68 @@ async fn a_restart_after_the_checkpoint_keeps_the_text_of_the_answer() {
     });
     assert_eq!(offsets.collect::<Vec<_>>(), ["First.".len() as u64]);
     assert_eq!(it.pushed.load(Ordering::Relaxed), 1);
+}
+
+/// Counterexample 8.
+#[tokio::test]
+async fn a_turn_that_is_cut_before_its_first_word_takes_nothing_from_the_turn_before() {
+    let it = Schedule::of(push_and_text()).await;
+    let [one, dies] = ["1", "2"].map(|name| it.worker(name));
+    it.world.deliver(&one).await;
+    it.fault("2", "PutItem", "event#", Fault::CutAfter);
+    it.world.deliver(&dies).await;
+    let record = it.rests(Status::Completed).await;
+    says(&record, "First.\n\nThen.");
+    let restarts = record.events.iter().filter(|event| matches!(event.body, EventBody::TurnRestarted { .. }));
+    assert_eq!(restarts.map(|event| event.origin.as_ref().unwrap().turn).collect::<Vec<_>>(), [2]);
+    let calls = &Replay::of(&record.events).lanes[&LaneName::main()].tool_calls;
+    assert_eq!(calls.iter().map(|call| call.status).collect::<Vec<_>>(), [ToolCallStatus::Completed]);
+}
+
+/// Counterexamples 9 and 10.
+#[tokio::test]
+async fn a_message_that_comes_after_the_last_answer_has_begun_is_read_by_another_turn() {
+    let it = Schedule::of(Script::new().turn(Turn::text("First.")).turn(Turn::text("Then."))).await;
+    let [worker, person] = ["1", "person"].map(|name| it.worker(name));
+    let gate = Gate::new();
+    it.fault("1", "TransactWriteItems", "Put job_01JDA7Q3W5T8Z2K4M6N8P0R1S3/turn#", Fault::Hold(gate.clone()));
+    tokio::join!(it.world.deliver(&worker), async {
+        gate.reached().await;
+        let upkeep = &person.engine.upkeep;
+        let (content, by) = (Content::Text("One more thing".to_owned()), upkeep.clock.fresh_name());
+        let posted = upkeep.store.post(&it.job, "m1", &content, "ann", &by, upkeep.clock.now()).await;
+        assert!(matches!(posted, Ok(PostOutcome::Accepted(_))), "{posted:?}");
+        gate.open();
+    });
+    let record = it.rests(Status::Completed).await;
+    says(&record, "First.\n\nThen.");
+    let read = record.turns.values().filter_map(|turn| turn.answer.as_ref()).map(|answer| answer.inbox);
+    assert_eq!((read.collect::<Vec<_>>(), record.head.metrics.recoveries), (vec![0, 1], 0));
+}
+
+/// Counterexample 16.
+#[tokio::test]
+async fn a_message_of_a_past_turn_asks_for_the_next_only_where_nobody_else_does() {
+    let it = Schedule::of(push_and_text()).await;
+    let [dies, finds, works] = ["1", "2", "3"].map(|name| it.worker(name));
+    it.fault("1", "SendMessage", "", Fault::CutBefore);
+    it.world.deliver(&dies).await;
+    let past = |again| (Continuation { job: it.job.clone(), lane: LaneName::main(), turn: 1 }, again);
+    let waiting = || it.world.sqs.depth("continuations").visible;
+    assert_eq!((it.world.record(&it.job).await.unwrap().lanes[&LaneName::main()].turn, waiting()), (2, 0));
+    gets(&finds, past(false)).await;
+    assert_eq!(waiting(), 0, "a copy breeds nothing");
+    gets(&finds, past(true)).await;
+    assert_eq!(waiting(), 1, "whoever committed may be dead");
+    let gate = Gate::new();
+    it.fault("3", "PutItem", "event#", Fault::Hold(gate.clone()));
+    tokio::join!(it.world.deliver(&works), async {
+        gate.reached().await;
+        gets(&finds, past(true)).await;
+        assert_eq!(waiting(), 0, "somebody is at work");
+        gate.open();
+    });
+    says(&it.rests(Status::Completed).await, "First.\n\nThen.");
 }
 
 /// Counterexample 12.

@@ -16,7 +16,6 @@ use domain::{
     message::{Content, Message},
     workflow::{self, Known, RunInput},
 };
-use engine::Delivery;
 use futures_util::FutureExt as _;
 use local::{
     demo_model::{Call, Script, Turn},
@@ -26,9 +25,8 @@ use queue::Line;
 use serde_json::{Value, json};
 use store::{AnswerOutcome, PostOutcome};
 use tests::world::{Meddler, Worker, World, nothing, without_condition, writes};
-use tokio::time::Instant;
 
-use super::{Schedule, says};
+use super::{Schedule, gets, says};
 
 /// Seconds that a question waits.
 pub(super) const WAIT: u32 = 60;
@@ -84,9 +82,7 @@ pub(super) async fn approve(by: &Worker, job: &JobId, request: &InputRequest) ->
 
 /// A worker gets a message for this lane's first turn.
 pub(super) async fn takes(worker: &Worker, job: &JobId, lane: &LaneName) {
-    let continuation = Continuation { job: job.clone(), lane: lane.clone(), turn: 1 };
-    let delivery = Delivery { continuation, again: false, ticket: None };
-    let _ = worker.engine.handle(&delivery, Instant::now() + Duration::from_secs(300)).await;
+    gets(worker, (Continuation { job: job.clone(), lane: lane.clone(), turn: 1 }, false)).await;
 }
 
 /// Counterexample 20, up to where both questions are answered. Nobody sweeps, and nothing expires: no time passes.
