@@ -47,6 +47,7 @@ fn head(state: State) -> Head {
         kind: JobKind::Chat,
         thread: None,
         message: None,
+        title: String::new(),
         model: "m".into(),
         created_at: at(),
         started_at: Some(at()),

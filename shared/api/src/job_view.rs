@@ -133,6 +133,8 @@ pub struct JobSummaryView {
     pub thread_id: Option<ThreadId>,
     /// The caller's message.
     pub message_id: Option<MessageId>,
+    /// What it is about: the `title` among the caller's notes, else the first line of what was asked, to 100 characters.
+    pub title: String,
     /// The model.
     pub model: String,
     /// Tokens and money.
@@ -165,6 +167,7 @@ impl JobSummaryView {
             user_id: head.user.clone(),
             thread_id: head.thread.clone(),
             message_id: head.message.clone(),
+            title: head.title.clone(),
             model: head.model.clone(),
             usage: head.usage,
             metrics: head.metrics,
@@ -292,6 +295,7 @@ mod tests {
             kind: JobKind::Chat,
             thread: Some("t1".parse().unwrap()),
             message: None,
+            title: "Hello".to_owned(),
             model: "m".into(),
             created_at: at(0),
             started_at: Some(at(1)),
@@ -346,7 +350,7 @@ mod tests {
             json!({
                 "id": "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3", "object": "job", "kind": "chat", "status": "running",
                 "created_at": at(0), "started_at": at(1), "finished_at": null, "deadline_at": at(301),
-                "expires_at": at(604_800), "user_id": "ann", "thread_id": "t1", "message_id": null, "model": "m",
+                "expires_at": at(604_800), "user_id": "ann", "thread_id": "t1", "message_id": null, "title": "Hello", "model": "m",
                 "output": "so far", "turn": 3, "attempt": 1, "last_event": 57,
                 "tool_calls": [{"id": "c1", "lane": "main", "turn": 1, "name": "look", "arguments": "{}",
                     "status": "completed", "outcome": "done", "result": "a cat", "started_at": at(2), "finished_at": at(3),

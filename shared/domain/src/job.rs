@@ -4,6 +4,7 @@ mod accept;
 mod decide;
 mod evolve;
 mod spec;
+mod title;
 
 use std::time::Duration;
 
@@ -298,6 +299,9 @@ pub struct Head {
     /// The caller's message that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<MessageId>,
+    /// What it is about, in a line; empty where nothing says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
     /// The model that it asks, unless its nodes say otherwise.
     pub model: String,
     /// When it was accepted.

@@ -39,6 +39,7 @@ export async function serveRecorded(context, { document, parts }, job = {}) {
     expires_at: new Date(BEGUN + 7 * 86_400_000).toISOString(),
     user_id: "local",
     thread_id: "release-notes",
+    title: "A note on the autumn release",
     model: "workflow",
     usage: {},
     metrics: {},

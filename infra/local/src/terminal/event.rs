@@ -216,9 +216,8 @@ pub(super) struct Job {
     pub(super) started_at: Option<jiff::Timestamp>,
     pub(super) finished_at: Option<jiff::Timestamp>,
     pub(super) thread_id: Option<String>,
+    pub(super) title: Option<String>,
     pub(super) model: Option<String>,
-    #[serde(deserialize_with = "optional_text_or_json")]
-    pub(super) input: Option<String>,
     #[serde(deserialize_with = "optional_text_or_json")]
     pub(super) output: Option<String>,
     pub(super) output_truncated: bool,

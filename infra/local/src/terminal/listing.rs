@@ -24,10 +24,10 @@ pub(super) fn jobs(jobs: &[Job], more: bool, now: jiff::Timestamp, hint: &Hint, 
         .iter()
         .map(|job| {
             let (glyph, _) = lines::glyph(&job.status);
-            let output = job.output.as_deref().filter(|output| !output.trim().is_empty());
             let failure = job.error.as_ref().map(|error| error.message.as_str());
             let asks = job.open_requests().find_map(|request| request.prompt.as_deref());
-            let about = asks.or(output).or(failure).or(job.input.as_deref()).unwrap_or_default();
+            let parts = [job.title.as_deref(), asks.or(failure)].into_iter().flatten().filter(|part| !part.is_empty());
+            let about = parts.collect::<Vec<_>>().join(" — ");
             [
                 text::one_line(&job.id),
                 format!("{glyph} {}", words(&job.status)),
@@ -38,7 +38,7 @@ pub(super) fn jobs(jobs: &[Job], more: bool, now: jiff::Timestamp, hint: &Hint, 
             ]
         })
         .collect();
-    let head = ["id", "status", "age", "model", "output"];
+    let head = ["id", "status", "age", "model", "about"];
     let width = |column: usize| {
         rows.iter().map(|row| text::width(&row[column])).chain([text::width(head[column])]).max().unwrap_or(0)
     };
@@ -108,6 +108,7 @@ pub(super) fn job(job: &Job, tree: &Tree, now: jiff::Timestamp, hint: &Hint, loo
         .map(|(key, value)| format!("{key}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
         .collect();
     let facts = [
+        ("about", job.title.clone()),
         ("kind", job.kind.clone().filter(|kind| kind != "chat")),
         ("workflow", job.workflow.as_ref().and_then(|workflow| workflow.name.clone())),
         ("model", job.model.clone()),
@@ -147,9 +148,8 @@ pub(super) fn job(job: &Job, tree: &Tree, now: jiff::Timestamp, hint: &Hint, loo
         let sentence = text::one_line(&lines::reason(job));
         page.extend(wrapped(&sentence, look).map(|line| Line::of(Style::Red, format!("  {line}"))));
     }
-    for (name, said) in [("input", &job.input), ("output", &job.output)] {
-        let Some(said) = said.as_deref().map(text::clean).filter(|said| !said.trim().is_empty()) else { continue };
-        heading(&mut page, name);
+    if let Some(said) = job.output.as_deref().map(text::clean).filter(|said| !said.trim().is_empty()) {
+        heading(&mut page, "output");
         for line in said.trim_matches('\n').trim_end().lines() {
             page.extend(wrapped(line, look).map(|line| Line::of(Style::Plain, format!("  {line}"))));
         }

@@ -181,6 +181,7 @@ fn summary() -> Value {
         "user_id": text("Whose it is."),
         "thread_id": {"type": ["string", "null"]},
         "message_id": {"type": ["string", "null"]},
+        "title": text("What it is about: the `title` of its metadata, or the first line of what was asked, to 100 characters."),
         "model": text("The model that it asks."),
         "usage": reference("Usage"),
         "metrics": reference("Metrics"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Head, JobKind, JobSpec, Metrics, State};
+use super::{Head, JobKind, JobSpec, Metrics, State, title::title};
 use crate::{
     id::{JobId, LaneName, MessageId, ThreadId, UserId},
     lane::{Lane, LeaseTimes},
@@ -48,6 +48,7 @@ pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) 
         kind: if spec.workflow.is_some() { JobKind::Workflow } else { JobKind::Chat },
         thread,
         message,
+        title: title(spec),
         model: spec.settings.model.clone(),
         created_at: now,
         started_at: None,

@@ -135,15 +135,16 @@ fn states() -> impl Strategy<Value = State> {
 
 fn heads() -> impl Strategy<Value = Head> {
     let kind = prop_oneof![Just(JobKind::Chat), Just(JobKind::Workflow)];
-    let names = (ids(), kind, option::of(ids()), option::of(ids()), texts());
+    let names = (ids(), kind, option::of(ids()), option::of(ids()), (texts(), texts()));
     let at = (moments(), option::of(moments()), moments(), moments());
     (names, at, states(), any::<[u32; 6]>(), usages(), metrics()).prop_map(
-        |((user, kind, thread, message, model), at, state, numbers, usage, metrics)| Head {
+        |((user, kind, thread, message, (title, model)), at, state, numbers, usage, metrics)| Head {
             id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),
             user,
             kind,
             thread,
             message,
+            title,
             model,
             created_at: at.0,
             started_at: at.1,

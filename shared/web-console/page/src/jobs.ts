@@ -1,8 +1,8 @@
-// The list of jobs: a filter, the pages that were loaded, and what is known of jobs' titles.
+// The list of jobs: a filter, and the pages that were loaded.
 
 import { batch, signal } from "@preact/signals";
 import { api, ApiError, type Filter } from "./api.ts";
-import { isFinished, type Job, type JobSummary, type Status } from "./picture/event.ts";
+import { isFinished, type JobSummary, type Status } from "./picture/event.ts";
 
 export type Since = "" | "hour" | "day" | "week";
 
@@ -14,8 +14,6 @@ export const jobs = signal<JobSummary[]>([]);
 export const next = signal<string | null>(null);
 export const loading = signal(true);
 export const problem = signal<ApiError | null>(null);
-/** What jobs are about, by id; the list itself does not say. */
-export const titles = signal<Record<string, string>>({});
 
 let running: AbortController | undefined;
 
@@ -111,61 +109,6 @@ export function keepFresh(): void {
     }
   });
   window.addEventListener("online", () => void reload());
-}
-
-const KEY = "nightshift.titles";
-const MOST_TITLES = 500;
-const AT_ONCE = 3;
-const wanted: string[] = [];
-let asking = 0;
-
-/** What a job is about: what its starter called it, else nothing. */
-export function titleOf(job: Pick<Job, "metadata">): string {
-  return (job.metadata?.title ?? "").trim();
-}
-
-export function know(id: string, title: string): void {
-  if (titles.value[id] === title) {
-    return;
-  }
-  titles.value = { ...titles.value, [id]: title };
-  try {
-    const kept = Object.entries(titles.value).slice(-MOST_TITLES);
-    sessionStorage.setItem(KEY, JSON.stringify(Object.fromEntries(kept)));
-  } catch {
-    // asked for again the next time
-  }
-}
-
-export function recallTitles(): void {
-  try {
-    titles.value = JSON.parse(sessionStorage.getItem(KEY) ?? "{}") as Record<string, string>;
-  } catch {
-    titles.value = {};
-  }
-}
-
-/** Asks for a job's title, a few at a time. */
-export function want(id: string): void {
-  if (titles.value[id] === undefined && !wanted.includes(id)) {
-    wanted.push(id);
-    void ask();
-  }
-}
-
-async function ask(): Promise<void> {
-  if (asking >= AT_ONCE) {
-    return;
-  }
-  asking += 1;
-  for (let id = wanted.shift(); id !== undefined; id = wanted.shift()) {
-    try {
-      know(id, titleOf(await api.job(id)));
-    } catch {
-      // without one it is shown by its id
-    }
-  }
-  asking -= 1;
 }
 
 function asApiError(error: unknown): ApiError {

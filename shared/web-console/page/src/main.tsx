@@ -3,7 +3,7 @@
 import "./style.css";
 import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
-import { keepFresh, recallTitles, reload } from "./jobs.ts";
+import { keepFresh, reload } from "./jobs.ts";
 import { listen } from "./route.ts";
 import { config, type Config, listenToEmbedder, refused, takeTokenFromAddress, token } from "./session.ts";
 import "./theme.ts";
@@ -12,7 +12,6 @@ import { followToken } from "./watching.ts";
 
 async function start(): Promise<void> {
   takeTokenFromAddress();
-  recallTitles();
   listen();
   const place = document.getElementById("app")!;
   try {

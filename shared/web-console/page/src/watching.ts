@@ -3,7 +3,7 @@
 import { effect, signal } from "@preact/signals";
 import { api, ApiError } from "./api.ts";
 import { type Connection, Follower } from "./follow.ts";
-import { know, noticed, titleOf } from "./jobs.ts";
+import { noticed } from "./jobs.ts";
 import type { Job, WorkflowDocument } from "./picture/event.ts";
 import { EMPTY, type Picture, replay } from "./picture/picture.ts";
 import { refused, token } from "./session.ts";
@@ -42,7 +42,6 @@ export async function open(id: string): Promise<void> {
       if (me !== opened) {
         return;
       }
-      know(id, titleOf(job));
       change({ job, error: null, document: document(job) });
       follow(id, job.stream_url);
       return;

@@ -171,13 +171,13 @@ async fn jobs_are_an_aligned_table_over_as_many_pages_as_it_takes() {
     let now = jiff::Timestamp::now();
     let ago = |seconds: i64| (now - jiff::SignedDuration::from_secs(seconds)).to_string();
     let first = json!({"data": [
-        {"id": "job_3", "status": "input_required", "created_at": ago(90), "model": "a/model", "input": "Write to\nAda"},
-        {"id": "job_2", "status": "completed", "created_at": ago(7300), "model": "b", "output": "It is noon. 日本"},
+        {"id": "job_3", "status": "input_required", "created_at": ago(90), "model": "a/model", "title": "Write to Ada"},
+        {"id": "job_2", "status": "completed", "created_at": ago(7300), "model": "b", "title": "Noon? 日本"},
     ], "next_page": "p2"});
     let second = json!({"data": [
         {"id": "job_1", "status": "failed", "created_at": ago(400_000), "error": {"code": "x", "message": "No \u{1b}[2Jluck"}},
     ], "next_page": null});
-    let waits = json!({"id": "job_3", "status": "input_required", "input_requests": [
+    let waits = json!({"id": "job_3", "status": "input_required", "title": "Write to Ada", "input_requests": [
         {"id": "r.1", "kind": "approval", "prompt": "Done?", "answer": {"action": "approve"}},
         {"id": "r.2", "kind": "review", "prompt": "May this go out?"}]});
     let (server, base) = Server::with([ok(first), ok(second), ok(waits)]).await;
@@ -187,9 +187,9 @@ async fn jobs_are_an_aligned_table_over_as_many_pages_as_it_takes() {
     assert_eq!(
         written.text(),
         "\
-id     status              age  model    output
-job_3  ? input required  1 min  a/model  May this go out?
-job_2  ✓ completed         2 h  b        It is noon. 日本
+id     status              age  model    about
+job_3  ? input required  1 min  a/model  Write to Ada — May this go out?
+job_2  ✓ completed         2 h  b        Noon? 日本
 job_1  ✗ failed            4 d           No luck
 "
     );
@@ -202,6 +202,7 @@ async fn a_job_is_shown_in_full() {
     let calls = json!([{"id": "a", "turn": 1, "name": "calculate", "arguments": "{\"expression\":\"1+1\"}",
                         "status": "completed", "result": "2", "duration_ms": 4}]);
     let members = json!({"id": ID, "model": "demo/model", "tool_calls": calls, "last_event": 19,
+                         "title": "What time is it?",
                          "metadata": {"ticket": "7"}, "output": "It is\n\nnoon.\u{7}"});
     job.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     let (_server, base) = Server::with([ok(job)]).await;
@@ -213,6 +214,7 @@ async fn a_job_is_shown_in_full() {
         "\
 job_01JD000000000000000000TEST  ✓ completed
 
+  about      What time is it?
   model      demo/model
   turns      2
   tokens     1,200 in · 34 out

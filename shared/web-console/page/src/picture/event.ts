@@ -123,6 +123,7 @@ export interface JobSummary {
   user_id: string;
   thread_id?: string | null;
   message_id?: string | null;
+  title: string;
   model: string;
   usage: Usage;
   metrics: Metrics;

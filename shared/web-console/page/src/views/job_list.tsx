@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ago, moment, shortId } from "../format.ts";
-import { filter, jobs, loading, more, next, problem, reload, setFilter, type Since, titles, want } from "../jobs.ts";
+import { filter, jobs, loading, more, next, problem, reload, setFilter, type Since } from "../jobs.ts";
 import { type JobSummary, STATUSES, type Status } from "../picture/event.ts";
 import { route, to } from "../route.ts";
 import { Icon, Problem, Sign, statusWord, useNow } from "./parts.tsx";
@@ -43,32 +43,16 @@ export function JobList(): JSX.Element {
 }
 
 function Row({ job, now }: { job: JobSummary; now: number }): JSX.Element {
-  const place = useRef<HTMLLIElement>(null);
-  const title = titles.value[job.id] ?? job.metadata?.title;
   const current = route.value;
-  // Only what comes into view is asked for.
-  useEffect(() => {
-    if (place.current === null || title !== undefined) {
-      return;
-    }
-    const observer = new IntersectionObserver((seen) => {
-      if (seen.some((one) => one.isIntersecting)) {
-        observer.disconnect();
-        want(job.id);
-      }
-    });
-    observer.observe(place.current);
-    return () => observer.disconnect();
-  }, [job.id, title === undefined]);
   return (
-    <li ref={place}>
+    <li>
       <a
         class="row"
         href={to({ page: "job", id: job.id })}
         aria-current={current.page === "job" && current.id === job.id ? "page" : undefined}
       >
         <Sign status={job.status} />
-        <span class={`row-title ${title === undefined ? "row-unknown" : ""}`}>{title || `Job ${shortId(job.id)}`}</span>
+        <span class={`row-title ${job.title === "" ? "row-unknown" : ""}`}>{job.title || `Job ${shortId(job.id)}`}</span>
         <span class="row-facts">
           <span>{statusWord(job.status)}</span>
           <time dateTime={job.created_at} title={moment(job.created_at)}>

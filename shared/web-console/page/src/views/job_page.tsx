@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { api, ApiError } from "../api.ts";
 import { ago, between, count, duration, money, moment, sentence } from "../format.ts";
-import { forget, reload, setFilter, titles } from "../jobs.ts";
+import { forget, reload, setFilter } from "../jobs.ts";
 import { Markdown } from "../markdown.tsx";
 import { isFinished, type Job, type WorkflowDocument } from "../picture/event.ts";
 import { type Entry, latestRuns, openRequests, owner, type Picture, usage } from "../picture/picture.ts";
@@ -135,7 +135,7 @@ function Head({ job, picture, onRetry }: { job: Job; picture: Picture; onRetry: 
   const [asking, ask] = useState(false);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<ApiError>();
-  const title = titles.value[job.id] || job.metadata?.title || `Job ${job.id}`;
+  const title = job.metadata?.title?.trim() || job.title || `Job ${job.id}`;
   const ms = between(picture.startedAt ?? picture.queuedAt, picture.finishedAt ?? new Date(now).toISOString());
   const { input_tokens, output_tokens, cost_usd = 0 } = usage(picture);
   const act = (action: () => Promise<unknown>) => {

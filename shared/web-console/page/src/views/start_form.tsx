@@ -4,10 +4,10 @@ import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api, ApiError } from "../api.ts";
-import { know, reload } from "../jobs.ts";
+import { reload } from "../jobs.ts";
 import type { Tool, WorkflowDocument } from "../picture/event.ts";
 import { firstSentence } from "../format.ts";
-import { body, cut, type Draft, EMPTY_DRAFT, type LimitName, readDocument } from "../request.ts";
+import { body, type Draft, EMPTY_DRAFT, type LimitName, readDocument } from "../request.ts";
 import { go, to } from "../route.ts";
 import { config, token } from "../session.ts";
 import { asDocument } from "../watching.ts";
@@ -56,7 +56,6 @@ export function StartForm(): JSX.Element {
     }
     try {
       const job = await api.start(request, key.current.key);
-      know(job.id, cut(now.input.trim(), 512));
       key.current = null;
       set({ input: "" });
       void reload();
