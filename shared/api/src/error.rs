@@ -126,9 +126,6 @@ pub enum ApiError {
     /// Nothing new is accepted for now.
     #[error("unavailable: {0:?}")]
     Unavailable(Unavailable, #[source] Option<Cause>),
-    /// Part of the contract that this release does not have.
-    #[error("{0} is not supported")]
-    NotImplemented(&'static str),
 }
 
 impl ApiError {
@@ -182,7 +179,6 @@ impl ApiError {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable(..) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
         }
     }
 
@@ -234,7 +230,6 @@ impl ApiError {
             Self::Internal(_) => ("internal", "internal"),
             Self::Unavailable(Unavailable::Paused, _) => ("unavailable", "paused"),
             Self::Unavailable(Unavailable::Overloaded, _) => ("unavailable", "overloaded"),
-            Self::NotImplemented(_) => ("not_implemented", "not_implemented"),
         }
     }
 
@@ -294,7 +289,6 @@ impl ApiError {
             Self::Unavailable(Unavailable::Overloaded, _) => {
                 "The service is short of capacity. Try again after the time in `Retry-After`.".to_owned()
             }
-            Self::NotImplemented(what) => format!("{what} is not supported by this release; leave it out."),
         }
     }
 
@@ -449,7 +443,6 @@ mod tests {
             (ApiError::internal(Inner), 500, "internal", "internal", None),
             (ApiError::Unavailable(Unavailable::Paused, None), 503, "unavailable", "paused", Some("60")),
             (ApiError::Unavailable(Unavailable::Overloaded, None), 503, "unavailable", "overloaded", Some("2")),
-            (ApiError::NotImplemented("Retrying a node"), 501, "not_implemented", "not_implemented", None),
         ];
         for (error, status, kind, code, retry_after) in table {
             let (got_status, got_retry, body) = read(error).await;

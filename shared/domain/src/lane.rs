@@ -351,13 +351,6 @@ impl Lane {
             })
     }
 
-    /// The event bus knows that it waits: nothing is due until the first question expires.
-    pub fn announced(&self) -> Option<Self> {
-        let waits = self.waits.clone().filter(|waits| !waits.announced)?;
-        let due_at = Some(waits.until);
-        Some(Self { waits: Some(Waits { announced: true, ..waits }), due_at, sweeps: 0, ..self.clone() })
-    }
-
     /// One of its questions was answered; with the last of them its turn is owed again. `None` when it waits for none.
     pub fn answered(&self, now: Timestamp, times: &LeaseTimes) -> Option<Self> {
         let waits = self.waits.clone().filter(|_| self.open)?;

@@ -8,6 +8,7 @@ use reqwest::{
     Client, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING},
 };
+use tokio::sync::OnceCell;
 use tools::{
     Sent, ToolContext, ToolError, ToolReply, TypedTool,
     builtin::http_get::{Arguments, DESCRIPTION, NAME, REPLAY},
@@ -33,13 +34,19 @@ const ERROR_CHARS: usize = 500;
 /// Fetches.
 pub(crate) struct HttpGet {
     guard: Guard,
-    http: Client,
+    /// Made at the first call: it reads the machine's certificates, and a function's cold start would wait for that.
+    http: OnceCell<Client>,
     timeout: Duration,
 }
 
 impl HttpGet {
-    pub(crate) fn new(guard: Guard, timeout: Duration) -> reqwest::Result<Self> {
-        Ok(Self { http: guard.client(true, Some(IDLE))?, guard, timeout })
+    pub(crate) fn new(guard: Guard, timeout: Duration) -> Self {
+        Self { guard, http: OnceCell::new(), timeout }
+    }
+
+    async fn client(&self) -> Result<&Client, ToolError> {
+        let client = self.http.get_or_try_init(|| async { self.guard.client(true, Some(IDLE)) }).await;
+        client.map_err(|error| ToolError::Fatal(error.into()))
     }
 }
 
@@ -62,7 +69,8 @@ impl TypedTool for HttpGet {
             .guard
             .address(&arguments.url)
             .map_err(|refused| ToolError::InvalidArguments(format!("This address cannot be fetched: {refused}")))?;
-        let request = self.http.get(url).header(ACCEPT, "text/html, application/json, text/*;q=0.9, */*;q=0.1");
+        let request =
+            self.client().await?.get(url).header(ACCEPT, "text/html, application/json, text/*;q=0.9, */*;q=0.1");
         let answer = request.header(ACCEPT_ENCODING, ENCODINGS).send().await.map_err(failure)?;
         let (status, url) = (answer.status(), answer.url().clone());
         if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {

@@ -73,7 +73,7 @@ pub fn register(registry: &mut ToolRegistry, config: &ToolsConfig, parts: &Parts
     if config.http_get.enabled {
         let guard =
             Guard::new().with_private(config.http_get.allow_private).with_hosts(config.http_get.hosts.as_deref());
-        registry.register(http_get::HttpGet::new(guard, config.http_get.timeout())?)?;
+        registry.register(http_get::HttpGet::new(guard, config.http_get.timeout()))?;
     }
     if let Some(search) = &config.web_search {
         registry.register(web_search::WebSearch::new(search, secrets)?)?;

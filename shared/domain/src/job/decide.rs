@@ -82,11 +82,6 @@ pub enum Command {
         /// The lanes that wait for it: one, or, where it is asked for the whole job, any number.
         lanes: Vec<LaneName>,
     },
-    /// The event bus was told that this lane waits.
-    Announced {
-        /// The lane.
-        lane: LaneName,
-    },
     /// The lane's worker has done its part of a workflow: the lane closes, others open or close, and perhaps the job ends.
     Settle {
         /// Its lease.
@@ -200,10 +195,6 @@ pub fn decide(job: &Job, command: &Command, now: Timestamp, times: &LeaseTimes) 
             let resumed = resumed(&job.head, now).filter(|_| n_woken > 0);
             let woken = std::iter::repeat_n(Fact::LaneWoken, n_woken);
             Ok(woken.chain(resumed).chain(answered.into_iter().map(Fact::Answered)).collect())
-        }
-        Command::Announced { lane } => {
-            let announced = job.lane(lane)?.announced().ok_or_else(|| Rejected::NotWaiting(lane.clone()))?;
-            Ok(vec![Fact::Announced(announced)])
         }
         Command::Settle { fence, opened, closed, ending } => {
             let own = job.held(fence)?;

@@ -27,8 +27,6 @@ pub enum Fact {
     Paused(Lane),
     /// A question of a lane was answered.
     Answered(Lane),
-    /// The event bus knows that a lane waits.
-    Announced(Lane),
     /// A lane that waited is at work again.
     LaneWoken,
     /// No lane is at work any more: the job waits.
@@ -95,8 +93,7 @@ pub fn evolve(mut job: Job, fact: &Fact) -> Result<Job, IllegalTransition> {
         | Fact::Advanced(lane)
         | Fact::Yielded(lane)
         | Fact::Paused(lane)
-        | Fact::Answered(lane)
-        | Fact::Announced(lane) => {
+        | Fact::Answered(lane) => {
             if finished {
                 return Err(illegal);
             }
@@ -179,7 +176,6 @@ impl Fact {
             Self::Yielded(_) => "giving a turn back",
             Self::Paused(_) => "a pause",
             Self::Answered(_) => "an answer",
-            Self::Announced(_) => "announcing a pause",
             Self::LaneWoken => "a lane going on",
             Self::Stopped { .. } => "waiting for an answer",
             Self::Resumed { .. } => "going on",

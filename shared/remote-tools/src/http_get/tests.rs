@@ -13,7 +13,7 @@ use super::*;
 use crate::far_side::{answer, context, serve};
 
 fn tool() -> HttpGet {
-    HttpGet::new(Guard::new().with_private(true), Duration::from_secs(10)).unwrap()
+    HttpGet::new(Guard::new().with_private(true), Duration::from_secs(10))
 }
 
 async fn fetched(url: String, start: Option<u32>) -> Result<String, ToolError> {
@@ -112,7 +112,9 @@ async fn a_server_that_stops_in_the_middle_of_its_answer_is_left() {
     let headers = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1000\r\n\r\nand then";
     let address = answer(headers.as_bytes().to_vec()).await;
     let impatient = HttpGet {
-        http: Guard::new().with_private(true).client(true, Some(Duration::from_millis(50))).unwrap(),
+        http: OnceCell::new_with(Some(
+            Guard::new().with_private(true).client(true, Some(Duration::from_millis(50))).unwrap(),
+        )),
         ..tool()
     };
     let arguments = Arguments { url: format!("http://{address}/"), start: None };
