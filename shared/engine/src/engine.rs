@@ -95,15 +95,26 @@ impl Engine {
     async fn take(&self, delivery: &Delivery, until: Instant) -> Result<Handled, store::Error> {
         let Upkeep { store, clock, .. } = &self.upkeep;
         let Delivery { continuation, again, ticket } = delivery;
-        if let Some(ticket) = ticket {
-            self.upkeep.hide(ticket, store.times().length + HIDDEN_LONGER).await;
-        }
-        if store.switches().await?.turns_paused {
+        let asked = Instant::now();
+        // Its queue would hide the message for as long as a turn may take: a lease's length will do, whatever comes of it.
+        let hidden = async {
+            if let Some(ticket) = ticket {
+                self.upkeep.hide(ticket, store.times().length + HIDDEN_LONGER).await;
+            }
+        };
+        let claim = async {
+            if store.switches().await?.turns_paused {
+                return Ok(None);
+            }
+            store.claim(continuation, *again, &clock.fresh_name(), clock.now()).await.map(Some)
+        };
+        // Side by side: a turn that begins waits for the slower of them.
+        let ((), claimed) = Box::pin(async { tokio::join!(hidden, claim) }).await;
+        let Some(claimed) = claimed? else {
             // The turn stays recorded as owed: the sweeper asks for it when the pause is over.
             return Ok(Handled::Done);
-        }
-        let asked = Instant::now();
-        match Box::pin(store.claim(continuation, *again, &clock.fresh_name(), clock.now())).await? {
+        };
+        match claimed {
             ClaimOutcome::Gone => {
                 tracing::info!(job.id = %continuation.job, "a message for a job that is gone");
                 Ok(Handled::Done)
