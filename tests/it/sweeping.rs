@@ -1,7 +1,8 @@
 //! What the sweeper finds, and what the table says of workers that die again and again. On a clock that is moved by hand.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     event::{Event, EventBody},
     id::JobId,
@@ -263,4 +264,57 @@ async fn whoever_writes_while_a_stall_is_told_wins() {
     });
     let record = written_while_told(unconditional).await;
     assert!(!record.events.iter().any(is_message), "without the rule nothing in the log is overwritten");
+}
+
+/// The items of a job as they are in the table: sort key and the names of their attributes.
+async fn items(world: &World, job: &JobId) -> Vec<(String, Vec<String>)> {
+    let query = world.dynamodb.client().query().table_name("nightshift").key_condition_expression("pk = :pk");
+    let pages = query.expression_attribute_values(":pk", AttributeValue::S(job.to_string())).send().await.unwrap();
+    let named = |item: HashMap<String, AttributeValue>| {
+        let mut names: Vec<String> = item.keys().cloned().collect();
+        names.sort();
+        (item["sk"].as_s().unwrap().clone(), names)
+    };
+    pages.items.unwrap_or_default().into_iter().map(named).collect()
+}
+
+/// A job that has ended, with more items than one request deletes.
+async fn ended(world: &World) -> (JobId, Worker) {
+    let worker = world.worker("1", &ToolRegistry::new());
+    let job = started(world, &worker, false).await;
+    let store = &worker.engine.upkeep.store;
+    for n in 0..20 {
+        let (content, by) = (Content::Text("Sweep".to_owned()), worker.engine.upkeep.clock.fresh_name());
+        let posted = store.post(&job, &format!("m{n}"), &content, "ann", &by, world.clock.now()).await.unwrap();
+        assert!(matches!(posted, store::PostOutcome::Accepted(_)));
+    }
+    while world.deliver(&worker).await {}
+    assert_eq!(record(world, &job).await.head.status(), Status::Completed);
+    assert!(items(world, &job).await.len() > 40);
+    (job, worker)
+}
+
+#[tokio::test]
+async fn of_a_deleted_job_nothing_is_left_but_a_mark_that_says_nothing() {
+    let mark = ["deleted", "pk", "sk", "ttl", "v"].map(str::to_owned).to_vec();
+    for long_ago in [false, true] {
+        let world = World::new().await;
+        let (job, worker) = ended(&world).await;
+        let (store, times) = (&worker.engine.upkeep.store, worker.engine.upkeep.store.times());
+        let head = record(&world, &job).await.head;
+        let leases = times.length + times.margin + Duration::from_secs(1);
+        if long_ago {
+            world.advance(leases);
+        }
+        assert_eq!(store.delete(&head, world.clock.now()).await.unwrap(), store::DeleteOutcome::Deleted);
+        assert_eq!(world.record(&job).await.map(|record| record.head), None);
+        if !long_ago {
+            // A worker may be at its last write: the rest goes when no lease can be left.
+            world.sweep(&worker).await;
+            assert!(items(&world, &job).await.len() > 40);
+            world.advance(leases);
+            world.sweep(&worker).await;
+        }
+        assert_eq!(items(&world, &job).await, [("head".to_owned(), mark.clone())]);
+    }
 }

@@ -232,3 +232,134 @@ fn finish_reason(reason: &str) -> Result<FinishReason, ModelError> {
         _ => Ok(FinishReason::Stop), // stop, eos, end_turn, and whatever a local server calls it
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What comes of chunks with these deltas.
+    fn read(deltas: impl IntoIterator<Item = Value>) -> Result<(Vec<ModelEvent>, Completion), ModelError> {
+        let (mut answer, mut events) = (Answer::default(), VecDeque::new());
+        for delta in deltas {
+            let chunk = json!({"choices": [{"index": 0, "delta": delta}]});
+            answer.take(chunk.to_string().as_bytes(), &mut events)?;
+        }
+        answer.complete(&mut events);
+        let Some(ModelEvent::Completed(completion)) = events.pop_back() else { panic!("not complete: {events:?}") };
+        Ok((events.into(), completion))
+    }
+
+    /// The calls that come of these fragments, one a chunk: id, name and arguments.
+    fn calls(fragments: impl IntoIterator<Item = Value>) -> Vec<(Option<String>, String, String)> {
+        let (_, completion) = read(fragments.into_iter().map(|it| json!({"tool_calls": [it]}))).unwrap();
+        let parts = |call: StreamedCall| (call.id.map(|id| id.to_string()), call.name, call.arguments);
+        completion.tool_calls.into_iter().map(parts).collect()
+    }
+
+    fn call(id: &str, name: &str, arguments: &str) -> (Option<String>, String, String) {
+        (Some(id.to_owned()).filter(|id| !id.is_empty()), name.to_owned(), arguments.to_owned())
+    }
+
+    fn fragment(index: u64, id: Option<&str>, name: Option<&str>, arguments: &str) -> Value {
+        json!({"index": index, "id": id, "function": {"name": name, "arguments": arguments}})
+    }
+
+    #[test]
+    fn fragments_are_put_together_by_their_place() {
+        let two = [
+            fragment(0, Some("a"), Some("add"), ""),
+            fragment(1, Some("b"), Some("sub"), "{"),
+            fragment(0, None, None, "{\"x\":"),
+            fragment(1, None, None, "}"),
+            fragment(0, None, None, "1}"),
+        ];
+        assert_eq!(calls(two), [call("a", "add", "{\"x\":1}"), call("b", "sub", "{}")]);
+    }
+
+    #[test]
+    fn servers_that_say_it_in_other_ways_are_understood() {
+        let all_at_the_first_place =
+            [fragment(0, Some("a"), Some("add"), "{}"), fragment(0, Some("b"), Some("add"), "{\"x\":2}")];
+        assert_eq!(calls(all_at_the_first_place), [call("a", "add", "{}"), call("b", "add", "{\"x\":2}")]);
+        let another_id_each_time = [fragment(0, Some("a"), Some("add"), "{"), fragment(0, Some("b"), None, "}")];
+        assert_eq!(calls(another_id_each_time), [call("a", "add", "{}")]);
+        let the_name_each_time = [fragment(0, Some("a"), Some("add"), "{"), fragment(0, None, Some("add"), "}")];
+        assert_eq!(calls(the_name_each_time), [call("a", "add", "{}")]);
+        let ids_only = ["a", "b", "a"].map(|id| json!({"id": id, "function": {"name": "add", "arguments": "x"}}));
+        assert_eq!(calls(ids_only), [call("a", "add", "xx"), call("b", "add", "x")]);
+        let names_only = [
+            json!({"function": {"name": "add", "arguments": "{"}}),
+            json!({"function": {"arguments": "}"}}),
+            json!({"function": {"name": "add"}}),
+        ];
+        assert_eq!(calls(names_only), [call("", "add", "{}"), call("", "add", "{}")]);
+        let as_json = [json!({"index": 0, "id": "a", "function": {"name": "add", "arguments": {"x": 1}}})];
+        assert_eq!(calls(as_json), [call("a", "add", "{\"x\":1}")]);
+        let a_stray_trailer = [fragment(0, Some("a"), Some("add"), "{}"), fragment(7, None, None, "")];
+        assert_eq!(calls(a_stray_trailer), [call("a", "add", "{}")]);
+    }
+
+    #[test]
+    fn a_call_is_announced_once_it_has_a_name_and_at_the_end_without_an_id() {
+        let fragments = [fragment(0, Some("a"), None, ""), fragment(0, None, Some("add"), "{}")];
+        let nameless = json!({"function": {"name": "sub"}});
+        let (events, _) = read(fragments.into_iter().chain([nameless]).map(|it| json!({"tool_calls": [it]}))).unwrap();
+        let seen = events.iter().map(|event| match event {
+            ModelEvent::ToolCallSeen { index, name, id } => (*index, name.as_str(), id.as_ref().map(|id| id.as_str())),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(seen.collect::<Vec<_>>(), [(0, "add", Some("a")), (1, "sub", None)]);
+    }
+
+    fn details(details: impl IntoIterator<Item = Value>) -> Vec<Value> {
+        read(details.into_iter().map(|it| json!({"reasoning_details": [it]}))).unwrap().1.reasoning_details
+    }
+
+    #[test]
+    fn crumbs_of_one_block_of_reasoning_are_joined_and_its_signature_kept() {
+        let text = |index: u64, text: &str| json!({"type": "reasoning.text", "index": index, "text": text});
+        let signed = json!({"type": "reasoning.text", "index": 0, "text": "", "signature": "s"});
+        let joined = details([text(0, "I "), text(0, "think"), signed, text(1, "Then")]);
+        let first = json!({"type": "reasoning.text", "index": 0, "text": "I think", "signature": "s"});
+        assert_eq!(joined, [first, text(1, "Then")]);
+        // What follows on a signature is another block, whatever its number.
+        let signed = |text: &str| json!({"type": "reasoning.text", "index": 0, "text": text, "signature": "s"});
+        assert_eq!(details([signed("One"), text(0, "Two")]), [signed("One"), text(0, "Two")]);
+        let summary = |text: &str| json!({"type": "reasoning.summary", "index": 0, "summary": text});
+        assert_eq!(details([summary("In "), summary("short")]), [summary("In short")]);
+        let sealed = |data: &str| json!({"type": "reasoning.encrypted", "index": 0, "data": data});
+        assert_eq!(details([sealed("a"), sealed("b")]), [sealed("a"), sealed("b")]);
+    }
+
+    #[test]
+    fn an_answer_that_would_fill_the_memory_is_refused() {
+        let much = "x".repeat(MAX_KEPT_BYTES / 2);
+        let limit = |result: Result<_, ModelError>| match result {
+            Err(ModelError::TooLarge { limit }) => limit,
+            other => panic!("{other:?}"),
+        };
+        let arguments = [0, 1].map(|n| json!({"tool_calls": [fragment(n, Some("a"), Some("add"), &much)]}));
+        assert_eq!(limit(read(arguments)), MAX_KEPT_BYTES);
+        let crumbs = [0, 1].map(|_| json!({"reasoning_details": [{"type": "reasoning.text", "text": much}]}));
+        assert_eq!(limit(read(crumbs)), MAX_KEPT_BYTES);
+    }
+
+    #[test]
+    fn nothing_is_taken_after_the_end() {
+        let (mut answer, mut events) = (Answer::default(), VecDeque::new());
+        answer.take(b" [DONE] ", &mut events).unwrap();
+        answer.take(b"no JSON at all", &mut events).unwrap();
+        assert!(answer.is_done() && !answer.is_whole() && events.is_empty());
+    }
+
+    #[test]
+    fn reasons_that_are_failures_are_errors() {
+        assert!(matches!(finish_reason("content_filter"), Err(ModelError::Refused { .. })));
+        assert!(matches!(finish_reason("error"), Err(ModelError::Failed { .. })));
+        assert_eq!(finish_reason("max_tokens").unwrap(), FinishReason::Length);
+        assert_eq!(finish_reason("tool_use").unwrap(), FinishReason::ToolCalls);
+        assert_eq!(finish_reason("whatever").unwrap(), FinishReason::Stop);
+    }
+}

@@ -8,7 +8,7 @@ use domain::{id::JobId, job::Head, time::Timestamp};
 use crate::{
     Store,
     error::Error,
-    item::{Item, at, n, sort_of},
+    item::{Item, at, s, sort_of, stamped},
     key::{Key, Sort, due_shard},
     list::key_of,
     query::Range,
@@ -42,17 +42,13 @@ impl Store {
             return Ok(DeleteOutcome::AtWork);
         }
         let purge_at = now + self.times.length + self.times.margin;
-        let mark = Write::update(
-            Key::of(&head.id, &Sort::Head),
-            "SET #deleted = :yes, #ttl = :ttl, #due_at = :due, #due_shard = :shard \
-             REMOVE #user, #user_status, #user_thread, #user_message",
-            [
-                (":yes", AttributeValue::Bool(true)),
-                (":ttl", n((now + MARK_LIVES).as_seconds())),
-                (":due", at(purge_at)),
-                (":shard", crate::item::s(due_shard(&head.id))),
-            ],
-        );
+        // In the head's place: whose the job was, what it was about and how it went goes at once.
+        let mark = Item::from([
+            ("deleted".to_owned(), AttributeValue::Bool(true)),
+            ("due_at".to_owned(), at(purge_at)),
+            ("due_shard".to_owned(), s(due_shard(&head.id))),
+        ]);
+        let mark = Write::put(stamped(Key::of(&head.id, &Sort::Head), now + MARK_LIVES, mark));
         self.write(mark.when("attribute_exists(#pk)", [])).await?;
         let over_for = head.finished_at().map_or(Duration::ZERO, |ended| now.since(ended));
         if over_for > self.times.length {
