@@ -110,3 +110,57 @@ fn verdict(reason: &CancellationReason) -> Verdict {
         _ => Verdict::Fine,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::{AttributeValue, error::TransactionCanceledException};
+    use aws_smithy_runtime_api::{
+        client::{orchestrator::HttpResponse, result::ServiceError},
+        http::StatusCode,
+    };
+
+    use super::*;
+
+    /// The SDK's error of a transaction whose items were answered with these codes.
+    fn refused(codes: &[&str]) -> SdkError<TransactWriteItemsError> {
+        let reasons = codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
+        let cause = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build();
+        let raw = HttpResponse::new(StatusCode::try_from(400).unwrap(), "".into());
+        let error = TransactWriteItemsError::TransactionCanceledException(cause);
+        SdkError::ServiceError(ServiceError::builder().source(error).raw(raw).build())
+    }
+
+    #[test]
+    fn a_condition_that_does_not_hold_decides_whatever_else_went_wrong() {
+        let Cancelled::Refused(verdicts) =
+            cancelled(refused(&["None", "ConditionalCheckFailed", "TransactionConflict"]))
+        else {
+            panic!("not refused")
+        };
+        assert_eq!(verdicts, [Verdict::Fine, Verdict::Refused(None), Verdict::Fine]);
+    }
+
+    #[test]
+    fn a_conflict_is_tried_again_and_a_busy_table_is_told() {
+        assert!(matches!(cancelled(refused(&["None", "TransactionConflict"])), Cancelled::Conflict));
+        for code in ["ThrottlingError", "ProvisionedThroughputExceeded"] {
+            assert!(matches!(cancelled(refused(&[code])), Cancelled::Failed(Error::Throttled(_))), "{code}");
+        }
+        assert!(matches!(cancelled(refused(&["ValidationError"])), Cancelled::Failed(Error::Unavailable(_))));
+        for code in ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"] {
+            assert!(is_throttling(code), "{code}");
+        }
+        assert!(!is_throttling("ValidationException"));
+    }
+
+    #[test]
+    fn what_passes_is_told_from_what_does_not() {
+        let source = || Source::from("why");
+        assert!(Error::Throttled(source()).is_passing() && Error::Unavailable(source()).is_passing());
+        assert!(Error::Contended.is_passing() && !Error::corrupt("head", "no JSON").is_passing());
+        assert_eq!(Error::corrupt("head", "no JSON").to_string(), "the item head cannot be read: no JSON");
+        let item = Item::from([("pk".to_owned(), AttributeValue::S("a".to_owned()))]);
+        let reason = CancellationReason::builder().code("ConditionalCheckFailed").set_item(Some(item.clone())).build();
+        assert_eq!(verdict(&reason), Verdict::Refused(Some(item)));
+    }
+}

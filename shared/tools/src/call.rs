@@ -74,16 +74,6 @@ impl CheckedCall {
         }
     }
 
-    /// The arguments as the tool gets them.
-    pub fn arguments(&self) -> &Value {
-        &self.arguments
-    }
-
-    /// What may be done with it when it is cut off.
-    pub fn replay(&self) -> Replay {
-        self.replay
-    }
-
     /// Runs it: within the tool's time and the context's, and no longer than the context is not cancelled. When this
     /// future is dropped, so is the tool's, and its token is cancelled.
     pub async fn run(self, context: &ToolContext) -> Execution {

@@ -259,3 +259,140 @@ pub enum RegisterError {
         source: InvalidSchema,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use serde_json::{Value, json};
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{ToolError, ToolReply};
+
+    /// Says its name, or panics.
+    struct Says(&'static str, Value);
+
+    #[async_trait]
+    impl Tool for Says {
+        fn spec(&self) -> ToolSpec {
+            ToolSpec { name: self.0.to_owned(), description: "Says its name.".to_owned(), parameters: self.1.clone() }
+        }
+
+        fn replay(&self) -> Replay {
+            Replay::Safe
+        }
+
+        async fn call(&self, _: Value, _: &ToolContext) -> Result<ToolReply, ToolError> {
+            assert_ne!(self.0, "panics");
+            Ok(ToolReply::text(self.0))
+        }
+    }
+
+    fn says(name: &'static str) -> Says {
+        Says(name, json!({"type": "object"}))
+    }
+
+    fn context() -> ToolContext {
+        ToolContext {
+            user: "ann".parse().unwrap(),
+            thread: None,
+            job: "job_01M839RBJ60QB9X3PRWCTHDWN3".parse().unwrap(),
+            lane: domain::id::LaneName::main(),
+            turn: 1,
+            call: "call_0".parse().unwrap(),
+            cancel: CancellationToken::new(),
+            deadline: Instant::now() + Duration::from_secs(60),
+        }
+    }
+
+    async fn outcome(registry: &ToolRegistry, name: &str, context: &ToolContext) -> ToolOutcome {
+        let allowed = ["one", "two", "panics"].map(str::to_owned);
+        registry.execute(name, "", context, &allowed).await.outcome
+    }
+
+    fn message(outcome: ToolOutcome) -> String {
+        match outcome {
+            ToolOutcome::Error(error) => error.message,
+            ToolOutcome::Skipped(message) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// R77, R98, R102.
+    #[tokio::test]
+    async fn a_registry_registers_gets_lists_runs_and_forgets() {
+        let mut registry = ToolRegistry::new();
+        registry.register(says("two")).unwrap();
+        registry.register(says("one")).unwrap();
+        let original = registry.clone();
+        let names = |registry: &ToolRegistry| -> Vec<String> {
+            registry.list().map(RegisteredTool::name).map(str::to_owned).collect()
+        };
+        assert_eq!(names(&registry), ["one", "two"]);
+        assert!(registry.set_enabled("one", false) && registry.set_timeout("two", Duration::from_secs(7)));
+        assert!(!registry.set_enabled("none", false) && !registry.set_timeout("none", Duration::ZERO));
+        assert_eq!(registry.get("two").map(RegisteredTool::timeout), Some(Duration::from_secs(7)));
+        assert_eq!(registry.get("one").map(RegisteredTool::is_enabled), Some(false));
+        assert_eq!(registry.enabled_specs().into_iter().map(|spec| spec.name).collect::<Vec<_>>(), ["two"]);
+        assert_eq!((registry.replay("two"), registry.replay("none")), (Replay::Safe, Replay::Never));
+        assert!(matches!(outcome(&registry, "two", &context()).await, ToolOutcome::Completed(text) if text == "two"));
+        assert_eq!(message(outcome(&registry, "one", &context()).await), "Tool `one` is switched off");
+        assert!(registry.unregister("two") && !registry.unregister("two"));
+        assert_eq!((names(&registry), names(&original)), (vec!["one".to_owned()], vec!["one".into(), "two".into()]));
+    }
+
+    #[test]
+    fn what_is_no_tool_is_not_registered() {
+        let mut registry = ToolRegistry::new();
+        registry.register(says("one")).unwrap();
+        let why = |registry: &mut ToolRegistry, tool: Says| {
+            let error = registry.register(tool).unwrap_err();
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+            format!("{error}{source}")
+        };
+        assert_eq!(why(&mut registry, says("one")), "there is a tool `one` already");
+        for name in ["", "a b", "ä", "x".repeat(65).leak()] {
+            assert!(why(&mut registry, says(name)).ends_with("letters, digits, `_` and `-`, at most 64"), "{name}");
+        }
+        let no_object = why(&mut registry, Says("two", json!({"type": "string"})));
+        assert!(no_object.ends_with("it must have `\"type\": \"object\"`"), "{no_object}");
+        let no_schema = why(&mut registry, Says("two", json!({"type": "object", "required": 1})));
+        assert!(no_schema.contains("it is not a JSON schema"), "{no_schema}");
+        let elsewhere = json!({"type": "object", "properties": {"x": {"$ref": "http://127.0.0.1:1/x"}}});
+        assert!(why(&mut registry, Says("two", elsewhere)).contains("it is not a JSON schema"));
+    }
+
+    /// R11: what the model reads of a tool that there is not.
+    #[tokio::test]
+    async fn a_tool_that_does_not_exist_is_told_with_those_that_do() {
+        let mut registry = ToolRegistry::new();
+        let none = message(outcome(&registry, "three", &context()).await);
+        assert_eq!(none, "Tool `three` does not exist, and this job has no tools");
+        registry.absent = vec!["wiki".to_owned()];
+        registry.register(says("one")).unwrap();
+        let some = message(outcome(&registry, "three", &context()).await);
+        assert!(
+            some.starts_with("Tool `three` does not exist; available: one. The tools of `wiki` are missing"),
+            "{some}"
+        );
+        let foreign = registry.execute("one", "", &context(), &[]).await.outcome;
+        assert_eq!(message(foreign), "Tool `one` is not one of this job's tools");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_may_not_begin_or_that_panics_is_an_outcome() {
+        let mut registry = ToolRegistry::new();
+        registry.register(says("one")).unwrap();
+        registry.register(says("panics")).unwrap();
+        let cancelled = context();
+        cancelled.cancel.cancel();
+        assert_eq!(message(outcome(&registry, "one", &cancelled).await), "Cancelled before the tool was started");
+        let late = ToolContext { deadline: Instant::now(), ..context() };
+        let told = message(outcome(&registry, "one", &late).await);
+        assert_eq!(told, "Tool `one` was not started: the turn has no time left");
+        assert!(matches!(outcome(&registry, "panics", &context()).await, ToolOutcome::Error(_)));
+        let shown = format!("{registry:?}");
+        assert!(shown.contains("RegisteredTool { name: \"panics\""), "{shown}");
+    }
+}
