@@ -235,6 +235,7 @@ fn finish_reason(reason: &str) -> Result<FinishReason, ModelError> {
 
 #[cfg(test)]
 mod tests {
+    use domain::id::ToolCallId;
     use serde_json::json;
 
     use super::*;
@@ -307,7 +308,9 @@ mod tests {
         let nameless = json!({"function": {"name": "sub"}});
         let (events, _) = read(fragments.into_iter().chain([nameless]).map(|it| json!({"tool_calls": [it]}))).unwrap();
         let seen = events.iter().map(|event| match event {
-            ModelEvent::ToolCallSeen { index, name, id } => (*index, name.as_str(), id.as_ref().map(|id| id.as_str())),
+            ModelEvent::ToolCallSeen { index, name, id } => {
+                (*index, name.as_str(), id.as_ref().map(ToolCallId::as_str))
+            }
             other => panic!("{other:?}"),
         });
         assert_eq!(seen.collect::<Vec<_>>(), [(0, "add", Some("a")), (1, "sub", None)]);
