@@ -106,12 +106,12 @@ missed! {
     every_end_must_close_the_lanes: EndLeavesLanesOpen from 0;
     the_sweeper_must_not_remove_a_due_time: SweeperClearsDue from 1;
     a_commit_must_record_what_it_owes: ContinuationNotOwed from 8;
-    the_last_commit_must_record_what_it_owes: TerminalNotOwed from 186;
+    the_last_commit_must_record_what_it_owes: TerminalNotOwed from 258;
     a_restart_must_take_back_text: RestartVoidsNothing from 5;
     a_restart_must_keep_recorded_text: RestartVoidsEverything from 0;
     an_append_must_look_at_its_lease: AppendWithoutLease from 22;
     the_tail_must_be_read_before_the_claim: TailAfterClaim from 10;
     the_head_must_count_the_lanes_at_work: HeadUncounted from 3;
     an_answer_must_be_counted: PendingStays from 7;
-    an_expiry_must_be_fenced: ExpiryUnfenced from 68;
+    an_expiry_must_be_fenced: ExpiryUnfenced from 130;
 }
