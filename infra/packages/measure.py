@@ -1,4 +1,5 @@
-"""Holds the functions' release builds against their budgets: measure.py BINARIES, where BINARIES/<function>/bootstrap is one.
+"""Holds the functions' release builds against their budgets, and says how long they take to their first poll:
+measure.py BINARIES, where BINARIES/<function>/bootstrap is one.
 
 A package is what a cold start has to fetch: one that grows beyond its budget has linked something that it does not need.
 The time to the first poll is what a cold start waits for before it can be asked anything."""
@@ -22,7 +23,8 @@ BUDGETS = {
     "stream": 3_000_000,
     "sweeper": 3_500_000,
 }
-# Milliseconds from a process's start to its first request to the runtime API.
+# Milliseconds from a process's start to its first request to the runtime API: an aim, and no reason to fail, since it is the
+# machine's business as well.
 FIRST_POLL = 15
 STARTS = 25
 SECRET = "0123456789abcdef" * 4
@@ -37,7 +39,7 @@ def main(binaries):
         if resource["Type"] == "AWS::Serverless::Function"
     }
     assert functions.keys() == BUDGETS.keys(), functions.keys()
-    over = []
+    over, slow = [], []
     print(f"{'function':12} {'binary':>10} {'zip':>10} {'budget':>10} {'first poll':>11} {'(median)':>9}")
     for name, properties in functions.items():
         binary = pathlib.Path(binaries) / name / "bootstrap"
@@ -48,8 +50,8 @@ def main(binaries):
         best, median = times[0], statistics.median(times)
         print(f"{name:12} {binary.stat().st_size:10} {size:10} {budget:10} {best:8.1f} ms {median:6.1f} ms")
         over += [f"{name}'s package is {size - budget} bytes too large"] * (size > budget)
-        over += [f"{name} asks for work after {best:.1f} ms, and may take {FIRST_POLL}"] * (best > FIRST_POLL)
-    print("\n" + ("\n".join(over) or "All of it holds."))
+        slow += [f"{name} asks for work after {best:.1f} ms; {FIRST_POLL} are the aim"] * (best > FIRST_POLL)
+    print("\n" + "\n".join(slow + (over or ["All of it holds."])))
     return 1 if over else 0
 
 
