@@ -350,7 +350,8 @@ mod tests {
             json!({
                 "id": "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3", "object": "job", "kind": "chat", "status": "running",
                 "created_at": at(0), "started_at": at(1), "finished_at": null, "deadline_at": at(301),
-                "expires_at": at(604_800), "user_id": "ann", "thread_id": "t1", "message_id": null, "title": "Hello", "model": "m",
+                "expires_at": at(604_800), "user_id": "ann", "thread_id": "t1", "message_id": null,
+                "title": "Hello", "model": "m",
                 "output": "so far", "turn": 3, "attempt": 1, "last_event": 57,
                 "tool_calls": [{"id": "c1", "lane": "main", "turn": 1, "name": "look", "arguments": "{}",
                     "status": "completed", "outcome": "done", "result": "a cat", "started_at": at(2), "finished_at": at(3),

@@ -6,7 +6,6 @@ use domain::{
     id::LaneName,
     input_request::InputRequest,
     job::{JobSpec, Status, WorkflowSpec},
-    workflow::{self, Known, RunInput},
 };
 use futures_util::FutureExt as _;
 use local::{
@@ -18,7 +17,7 @@ use tests::world::{Meddler, nothing};
 
 use super::{
     Schedule,
-    pauses::{approve, asking, open, takes},
+    pauses::{approve, asking, checked, open, takes},
 };
 
 /// A loop in which one agent fails while another waits for a person, and beside it an agent that waits twice.
@@ -58,10 +57,7 @@ fn failing_beside_others() -> WorkflowSpec {
             edge("beside", "output", "out"),
         ],
     });
-    let known = Known { tools: Some(["push".to_owned()].into()), ..Known::default() };
-    let checked = workflow::check(&document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
-    let input = RunInput { text: "Go".to_owned(), attachments: vec![] };
-    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
+    checked(&document)
 }
 
 /// Whether this is what viewers know the node by, in the first round of a loop or outside of one.

@@ -210,8 +210,13 @@ fn side_by_side() -> WorkflowSpec {
         ],
         "edges": [edge("start", "soon"), edge("start", "late"), edge("soon", "output"), edge("late", "output")],
     });
+    checked(&document)
+}
+
+/// The run of a document whose agents may call `push`.
+pub(super) fn checked(document: &Value) -> WorkflowSpec {
     let known = Known { tools: Some(["push".to_owned()].into()), ..Known::default() };
-    let checked = workflow::check(&document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
+    let checked = workflow::check(document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
     let input = RunInput { text: "Go".to_owned(), attachments: vec![] };
     WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
 }
