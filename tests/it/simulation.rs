@@ -109,7 +109,7 @@ missed! {
     the_last_commit_must_record_what_it_owes: TerminalNotOwed from 258;
     a_restart_must_take_back_text: RestartVoidsNothing from 5;
     a_restart_must_keep_recorded_text: RestartVoidsEverything from 0;
-    an_append_must_look_at_its_lease: AppendWithoutLease from 22;
+    an_append_must_look_at_its_lease: AppendWithoutLease from 21;
     the_tail_must_be_read_before_the_claim: TailAfterClaim from 10;
     the_head_must_count_the_lanes_at_work: HeadUncounted from 3;
     an_answer_must_be_counted: PendingStays from 7;

@@ -99,7 +99,9 @@ impl Engine {
         // Its queue would hide the message for as long as a turn may take: a lease's length will do, whatever comes of it.
         let hidden = async {
             if let Some(ticket) = ticket {
-                self.upkeep.hide(ticket, store.times().length + HIDDEN_LONGER).await;
+                let hide = self.upkeep.hide(ticket, store.times().length + HIDDEN_LONGER);
+                // A queue that does not answer must not use the lease up: whoever renews it hides the message again.
+                let _ = tokio::time::timeout(store.times().length / 3, hide).await;
             }
         };
         let claim = async {
