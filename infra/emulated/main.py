@@ -13,6 +13,7 @@ import deployed
 import events
 import jobs
 import messages
+import runbook
 import streaming
 import users
 import watch
@@ -43,6 +44,8 @@ CHECKS = [
     messages.a_message_that_cannot_be_read_is_kept,
     messages.what_comes_back_too_often_is_a_dead_letter,
     messages.the_schedules_sweep_finds_the_lost_start,
+    # After the schedule's sweep: for ten seconds it pauses everything.
+    runbook.each_command_of_the_runbook_does_what_it_says,
     # The first that calls the sweeper.
     watch.cargo_lambda_invokes_the_functions_with_the_event_files,
     deployed.logs_hold_no_secrets,
