@@ -12,10 +12,11 @@ use std::{
 };
 
 use engine::{Clock as _, SystemClock};
-use local::stack::{Meters, Options, Stack};
+use local::stack::{Options, Stack};
 use model_client::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use store::Meter;
 
 use crate::machine::{self, Usage};
 
@@ -140,9 +141,9 @@ pub(crate) async fn serve(setup: Setup) {
     options.engine.batching.watched_every = Duration::from_millis(setup.every_ms);
     options.engine.batching.watched_pieces = setup.pieces;
     options.engine.batching.unwatched_bytes = setup.unwatched_bytes;
-    let meters = Meters::default();
+    let meter = Meter::default();
     if setup.metered {
-        options.meters = Some(meters.clone());
+        options.meter = Some(meter.clone());
         options.sweep_every = Duration::from_secs(3600);
     }
     let stack = Stack::start(options).await.unwrap();
@@ -156,15 +157,15 @@ pub(crate) async fn serve(setup: Setup) {
         }
     });
     while let Some(asked) = asked.recv().await {
-        let answer = if asked == "state" { state(&stack).await } else { metered(&meters) };
+        let answer = if asked == "state" { state(&stack).await } else { metered(&stack, &meter) };
         println!("{answer}");
     }
 }
 
-fn metered(meters: &Meters) -> Value {
-    let store::Metered { requests, refused, read_units, write_units } = meters.table.read();
+fn metered(stack: &Stack, meter: &Meter) -> Value {
+    let store::Metered { requests, refused, read_units, write_units } = meter.read();
     // A receive that found nothing says how long nobody had anything to do: each message was received once.
-    let mut queues = meters.queues.read();
+    let mut queues = stack.sqs.asked();
     if let Some(deleted) = queues.get("DeleteMessage").copied() {
         queues.insert("ReceiveMessage".to_owned(), deleted);
     }

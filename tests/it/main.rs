@@ -7,6 +7,7 @@ mod compaction;
 mod counterexamples;
 mod crash_points;
 mod events;
+mod in_process;
 mod large_things;
 mod many_events;
 mod people;

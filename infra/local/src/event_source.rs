@@ -1,33 +1,30 @@
 //! What AWS does between a queue and the worker: polls it, invokes the worker with one message at a time (as
 //! `template.yaml` says), deletes what was handled, and lets the rest come back.
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use aws_sdk_sqs::{
-    Client,
-    types::{Message, MessageSystemAttributeName},
-};
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
     time::{Instant, sleep},
 };
 
+use winterbaume_sqs::types::Message;
+
 use crate::emulator::EmbeddedSqs;
 
 /// How long a poll waits for a message.
-const LONG_POLL_SECONDS: i32 = 20;
+const LONG_POLL: Duration = Duration::from_secs(20);
 /// The pause after a poll that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// A queue whose messages are handed to a worker.
 #[derive(Debug, Clone)]
 pub(crate) struct EventSource {
-    pub(crate) client: Client,
+    pub(crate) sqs: Arc<EmbeddedSqs>,
     pub(crate) queue_name: &'static str,
-    pub(crate) queue_url: String,
     /// Messages that are handled at the same time at most.
     pub(crate) concurrency: usize,
     /// What an invocation may take: the function's time-out.
@@ -47,7 +44,7 @@ impl EventSource {
         loop {
             let permit = permits.clone().acquire_owned().await.context("the event source was closed")?;
             while invocations.try_join_next().is_some() {}
-            let message = match self.poll().await {
+            let message = match self.sqs.receive(self.queue_name, LONG_POLL).await {
                 Ok(Some(message)) => message,
                 Ok(None) => continue,
                 Err(error) => {
@@ -64,19 +61,6 @@ impl EventSource {
         }
     }
 
-    async fn poll(&self) -> Result<Option<Message>, Box<dyn std::error::Error + Send + Sync>> {
-        let received = self
-            .client
-            .receive_message()
-            .queue_url(&self.queue_url)
-            .max_number_of_messages(1)
-            .wait_time_seconds(LONG_POLL_SECONDS)
-            .message_system_attribute_names(MessageSystemAttributeName::All)
-            .send()
-            .await?;
-        Ok(received.messages.unwrap_or_default().pop())
-    }
-
     async fn deliver<F, I>(&self, message: Message, invoke: F)
     where
         F: Fn(SqsEvent, Instant) -> I,
@@ -86,26 +70,26 @@ impl EventSource {
         let mut event = SqsEvent::default();
         event.records.push(self.record(message));
         let response = invoke(event, Instant::now() + self.invocation).await;
-        if let (true, Some(receipt)) = (response.batch_item_failures.is_empty(), receipt) {
-            let deleted = self.client.delete_message().queue_url(&self.queue_url).receipt_handle(receipt).send().await;
-            if let Err(error) = deleted {
-                tracing::warn!(
-                    queue = self.queue_name,
-                    error = &error as &dyn std::error::Error,
-                    "message not deleted"
-                );
-            }
+        if let (true, Some(receipt)) = (response.batch_item_failures.is_empty(), receipt)
+            && let Err(error) = self.sqs.delete(self.queue_name, &receipt)
+        {
+            tracing::warn!(queue = self.queue_name, error = &*error, "message not deleted");
         }
     }
 
     fn record(&self, message: Message) -> SqsMessage {
-        let attributes = message.attributes.unwrap_or_default();
+        let first = message.approximate_first_receive_timestamp.unwrap_or_default();
+        let attributes = [
+            ("ApproximateReceiveCount", message.approximate_receive_count.to_string()),
+            ("ApproximateFirstReceiveTimestamp", first.to_string()),
+            ("SentTimestamp", message.sent_timestamp.to_string()),
+            ("SenderId", message.sender_id),
+        ];
         let mut record = SqsMessage::default();
-        record.message_id = message.message_id;
+        record.message_id = Some(message.message_id);
         record.receipt_handle = message.receipt_handle;
-        record.body = message.body;
-        record.attributes =
-            attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect::<HashMap<_, _>>();
+        record.body = Some(message.body);
+        record.attributes = attributes.map(|(name, value)| (name.to_owned(), value)).into();
         record.event_source_arn = Some(EmbeddedSqs::queue_arn(self.queue_name));
         record
     }

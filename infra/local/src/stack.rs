@@ -75,17 +75,8 @@ pub struct Options {
     pub sweep_every: Duration,
     /// How long nothing may happen in a running job before its log says so.
     pub stall_after: Duration,
-    /// What counts the requests to the table and the queues, if they are to be counted.
-    pub meters: Option<Meters>,
-}
-
-/// Counters of what a stack asks of its emulators.
-#[derive(Debug, Clone, Default)]
-pub struct Meters {
-    /// Of the table.
-    pub table: store::Meter,
-    /// Of the queues.
-    pub queues: queue::Meter,
+    /// What counts the requests to the table and their units, if they are to be counted: they go by a client then.
+    pub meter: Option<store::Meter>,
 }
 
 impl Options {
@@ -104,7 +95,7 @@ impl Options {
             streams: stream::Settings::default(),
             sweep_every: Duration::from_secs(15),
             stall_after: Duration::from_secs(120),
-            meters: None,
+            meter: None,
         }
     }
 }
@@ -152,19 +143,17 @@ impl Stack {
 
         let client = dynamodb.client_with(|config| {
             let config = config.retry_config(RetryConfig::standard());
-            match &options.meters {
-                Some(meters) => config.interceptor(meters.table.clone()),
+            match &options.meter {
+                Some(meter) => config.interceptor(meter.clone()),
                 None => config,
             }
         });
         let store = Store::new(client, TABLE, options.times);
+        let store = if options.meter.is_none() { store.in_process(dynamodb.in_process()) } else { store };
         store.create_table().await.context("cannot create the table")?;
-        let sqs_client = || match &options.meters {
-            Some(meters) => sqs.client_with(|config| config.interceptor(meters.queues.clone())),
-            None => sqs.client(),
-        };
-        let queue = ContinuationQueue::new(sqs_client(), &queues.starts, &queues.continuations)
-            .with_requests(Some(queues.requests.clone()));
+        let queue = ContinuationQueue::new(sqs.client(), queues.starts, queues.continuations)
+            .with_requests(Some(queues.requests.clone()))
+            .in_process(sqs.in_process());
         let events = EmbeddedEventBridge::new();
         let bus = Some(EventBus::new(events.client(), "default"));
         let upkeep = Upkeep { store: store.clone(), queue, bus, clock: Arc::new(SystemClock) };
@@ -186,24 +175,14 @@ impl Stack {
         let taken_over = upkeep.take_over().await.context("cannot take up what was unfinished")?;
         let mut tasks = Vec::new();
         let mut spawn = |task| tasks.push(AbortOnDropHandle::new(task));
-        for (queue_name, queue_url) in [(STARTS, queues.starts), (CONTINUATIONS, queues.continuations)] {
-            let source = EventSource {
-                client: sqs_client(),
-                queue_name,
-                queue_url,
-                concurrency: CONCURRENCY,
-                invocation: INVOCATION,
-            };
-            spawn(tokio::spawn(poll(source, engine.clone())));
-        }
-        let source = EventSource {
-            client: sqs.client(),
-            queue_name: REQUESTS,
-            queue_url: queues.requests.clone(),
-            concurrency: CONCURRENCY,
-            invocation: INVOCATION,
+        let source = |queue_name| {
+            let sqs = Arc::clone(&sqs);
+            EventSource { sqs, queue_name, concurrency: CONCURRENCY, invocation: INVOCATION }
         };
-        spawn(tokio::spawn(start_from_events(source, starter.clone())));
+        for queue_name in [STARTS, CONTINUATIONS] {
+            spawn(tokio::spawn(poll(source(queue_name), engine.clone())));
+        }
+        spawn(tokio::spawn(start_from_events(source(REQUESTS), starter.clone())));
         spawn(tokio::spawn(put_requests_in_line(&events, sqs.client(), queues.requests)));
         spawn(tokio::spawn(schedule::run(upkeep, dynamodb.clone(), options.sweep_every, options.stall_after)));
         spawn(tokio::spawn(async move {

@@ -3,17 +3,17 @@
 //! the event [`bus`], on which jobs tell of their ends.
 
 pub mod bus;
+mod in_process;
 mod message;
-mod meter;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_sqs::Client;
 use domain::{asked::Asked, continuation::Continuation};
 
 pub use self::{
+    in_process::InProcess,
     message::{Unreadable, decode, encode},
-    meter::Meter,
 };
 
 /// The longest delay that a message can have.
@@ -41,15 +41,19 @@ pub struct Ticket {
     pub receipt: String,
 }
 
+/// An error's cause, kept whole for the log.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why the queue did not take something.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue, or the event bus, cannot be reached")]
-pub struct Error(#[source] Box<dyn std::error::Error + Send + Sync>);
+pub struct Error(#[source] Source);
 
 /// The two queues and a client for them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ContinuationQueue {
     client: Client,
+    in_process: Option<Arc<dyn InProcess>>,
     starts: String,
     continuations: String,
     requests: Option<String>,
@@ -62,6 +66,7 @@ impl ContinuationQueue {
     pub fn new(client: Client, starts: impl Into<String>, continuations: impl Into<String>) -> Self {
         Self {
             client,
+            in_process: None,
             starts: starts.into(),
             continuations: continuations.into(),
             requests: None,
@@ -72,6 +77,12 @@ impl ContinuationQueue {
     /// The same, with the queue of events that ask for jobs.
     pub fn with_requests(self, requests: Option<String>) -> Self {
         Self { requests, ..self }
+    }
+
+    /// The same queues, which are in this process: they are asked without the client.
+    #[must_use]
+    pub fn in_process(self, queues: Arc<dyn InProcess>) -> Self {
+        Self { in_process: Some(queues), ..self }
     }
 
     /// The same queues, with its requests added to `asked`.
@@ -94,11 +105,15 @@ impl ContinuationQueue {
     /// When the queue cannot be reached. The turn is recorded as owed: the sweeper asks again.
     pub async fn send(&self, continuation: &Continuation, line: Line, delay: Duration) -> Result<(), Error> {
         self.asked.one_more();
+        let (body, delay) = (encode(continuation), seconds(delay.min(LONGEST_DELAY)));
+        if let (Some(queues), Some(url)) = (&self.in_process, self.url(line)) {
+            return queues.send(url, body, delay.unsigned_abs()).map_err(Error);
+        }
         self.client
             .send_message()
             .set_queue_url(self.url(line).map(str::to_owned))
-            .message_body(encode(continuation))
-            .set_delay_seconds(Some(seconds(delay.min(LONGEST_DELAY))).filter(|seconds| *seconds > 0))
+            .message_body(body)
+            .set_delay_seconds(Some(delay).filter(|seconds| *seconds > 0))
             .send()
             .await
             .map(drop)
@@ -111,11 +126,15 @@ impl ContinuationQueue {
     /// When the queue cannot be reached, or the delivery is over.
     pub async fn hide(&self, ticket: &Ticket, span: Duration) -> Result<(), Error> {
         self.asked.one_more();
+        let span = seconds(span.min(LONGEST_HIDDEN));
+        if let (Some(queues), Some(url)) = (&self.in_process, self.url(ticket.line)) {
+            return queues.hide(url, &ticket.receipt, span.unsigned_abs()).map_err(Error);
+        }
         self.client
             .change_message_visibility()
             .set_queue_url(self.url(ticket.line).map(str::to_owned))
             .receipt_handle(&ticket.receipt)
-            .visibility_timeout(seconds(span.min(LONGEST_HIDDEN)))
+            .visibility_timeout(span)
             .send()
             .await
             .map(drop)

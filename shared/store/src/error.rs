@@ -63,9 +63,9 @@ fn is_throttling(code: &str) -> bool {
     )
 }
 
-/// What became of one item of a refused transaction.
+/// What became of a write alone, or of one of a refused transaction.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Nothing spoke against it.
     Fine,
     /// Its condition does not hold; the item as it is, if there is one.

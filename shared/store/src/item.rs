@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// An item as the SDK has it.
-pub(crate) type Item = HashMap<String, AttributeValue>;
+pub type Item = HashMap<String, AttributeValue>;
 
 /// The format of every item that this release writes, except where its module says otherwise. Rises when an older release
 /// could not read what is written.

@@ -123,9 +123,11 @@ pub(crate) fn event_number(sort: &str) -> Option<u64> {
 
 /// The whole key of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Key {
-    pub(crate) pk: String,
-    pub(crate) sk: String,
+pub struct Key {
+    /// Its partition.
+    pub pk: String,
+    /// Its place in it.
+    pub sk: String,
 }
 
 impl Key {

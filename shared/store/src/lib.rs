@@ -34,6 +34,7 @@ mod create;
 mod delete;
 mod end;
 mod error;
+mod in_process;
 mod inbox;
 mod input;
 mod item;
@@ -62,25 +63,29 @@ pub use self::{
     create::{CallOffOutcome, CreateOutcome, IdempotencyKey, NewJob},
     delete::DeleteOutcome,
     end::EndOutcome,
-    error::{Error, Source},
+    error::{Error, Source, Verdict},
+    in_process::{InProcess, InProcessAnswer},
     inbox::PostOutcome,
     input::{AnswerOutcome, PauseOutcome, WaitsFor},
-    item::MOST_EVENTS,
+    item::{Item, MOST_EVENTS},
     list::{JobFilter, JobPage},
     log::{After, AppendError, Appender, Page, Tail},
     meter::{Meter, Metered},
+    query::PageRequest,
     read::Record,
     sweep::{Due, Stall, SweptLane},
     switches::Switches,
     tool_calls::{FinishOutcome, StartOutcome},
     turn::{CommitOutcome, Fenced, LastCommit},
     workflow::SettleOutcome,
+    write::{Write, WriteKind},
 };
 
 /// The table and a client for it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     client: Client,
+    in_process: Option<Arc<dyn InProcess>>,
     table: String,
     times: LeaseTimes,
     switches: Arc<switches::Believed>,
@@ -91,7 +96,14 @@ pub struct Store {
 impl Store {
     /// The table of this name; `times` as the workers have them.
     pub fn new(client: Client, table: impl Into<String>, times: LeaseTimes) -> Self {
-        Self { client, table: table.into(), times, switches: Arc::default(), asked: Asked::default() }
+        let (in_process, switches, asked) = (None, Arc::default(), Asked::default());
+        Self { client, in_process, table: table.into(), times, switches, asked }
+    }
+
+    /// The same table, which is in this process: what turns and viewers ask of it goes there without the client.
+    #[must_use]
+    pub fn in_process(self, table: Arc<dyn InProcess>) -> Self {
+        Self { in_process: Some(table), ..self }
     }
 
     /// The same table, with its requests added to `asked`: those of one turn, which go on record with its lane.

@@ -21,10 +21,32 @@ pub(crate) struct Range<'a> {
     pub(crate) consistent: bool,
 }
 
+/// One page of a range of a partition.
+#[derive(Debug, Clone)]
+pub struct PageRequest {
+    /// The partition.
+    pub pk: String,
+    /// The range's first sort key.
+    pub from: String,
+    /// The range's last sort key.
+    pub to: String,
+    /// Whether every write that was acknowledged has to be seen.
+    pub consistent: bool,
+    /// How many items at most, if not as many as a page holds.
+    pub limit: Option<i32>,
+    /// Whether the last comes first.
+    pub backwards: bool,
+    /// The key that the page begins after.
+    pub start: Option<Item>,
+}
+
 impl Store {
     /// One item, or nothing.
     pub(crate) async fn get(&self, key: Key, consistent: bool) -> Result<Option<Item>, Error> {
         self.asked.one_more();
+        if let Some(table) = &self.in_process {
+            return table.get(&self.table, key).await.map_err(Error::Unavailable);
+        }
         let got = self.client.get_item().table_name(&self.table).set_key(Some(key.into_item()));
         let got = got.consistent_read(consistent).send().boxed().await;
         Ok(got.map_err(Error::from_sdk)?.item)
@@ -52,13 +74,19 @@ impl Store {
         backwards: bool,
         start: Option<Item>,
     ) -> Result<(Vec<Item>, Option<Item>), Error> {
+        self.asked.one_more();
+        if let Some(table) = &self.in_process {
+            let Range { pk, from, to, consistent } = range;
+            let (pk, from, to) = ((*pk).to_owned(), from.clone(), to.clone());
+            let request = PageRequest { pk, from, to, consistent: *consistent, limit, backwards, start };
+            return table.page(&self.table, request).await.map_err(Error::Unavailable);
+        }
         let values: HashMap<String, AttributeValue> = [
             (":pk".to_owned(), s(range.pk)),
             (":from".to_owned(), s(range.from.as_str())),
             (":to".to_owned(), s(range.to.as_str())),
         ]
         .into();
-        self.asked.one_more();
         let request = self
             .client
             .query()

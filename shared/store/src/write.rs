@@ -24,24 +24,37 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(15);
 
 /// One write with its condition.
 #[derive(Debug, Clone)]
-pub(crate) struct Write {
-    kind: Kind,
-    condition: Option<String>,
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
+pub struct Write {
+    /// What is done.
+    pub kind: WriteKind,
+    /// On which condition; a check has one.
+    pub condition: Option<String>,
+    /// The attributes' names in the expressions.
+    pub names: HashMap<String, String>,
+    /// The values in the expressions.
+    pub values: HashMap<String, AttributeValue>,
 }
 
+/// What a write does.
 #[derive(Debug, Clone)]
-enum Kind {
+pub enum WriteKind {
+    /// Puts an item, replacing what is there.
     Put(Item),
-    Update { key: Key, expression: String },
+    /// Changes an item.
+    Update {
+        /// Which.
+        key: Key,
+        /// By what.
+        expression: String,
+    },
+    /// Changes nothing: the condition on this item has to hold.
     Check(Key),
 }
 
 impl Write {
     /// Puts an item, replacing what is there.
     pub(crate) fn put(item: Item) -> Self {
-        Self::of(Kind::Put(item))
+        Self::of(WriteKind::Put(item))
     }
 
     /// Puts an item where none is.
@@ -51,12 +64,12 @@ impl Write {
 
     /// Only checks a condition.
     pub(crate) fn check(key: Key) -> Self {
-        Self::of(Kind::Check(key))
+        Self::of(WriteKind::Check(key))
     }
 
     /// Updates by an expression; attributes are written as `#name`.
     pub(crate) fn update<const N: usize>(key: Key, expression: &str, values: [(&str, AttributeValue); N]) -> Self {
-        let mut write = Self::of(Kind::Update { key, expression: expression.to_owned() });
+        let mut write = Self::of(WriteKind::Update { key, expression: expression.to_owned() });
         write.name_all(expression);
         write.values.extend(values.map(|(name, value)| (name.to_owned(), value)));
         write
@@ -64,7 +77,7 @@ impl Write {
 
     /// Changes an item from what it was to what it shall be; attributes that are the same in both are left alone.
     pub(crate) fn change(key: Key, before: &Item, after: &Item) -> Self {
-        let mut write = Self::of(Kind::Check(key.clone()));
+        let mut write = Self::of(WriteKind::Check(key.clone()));
         let (mut sets, mut removes) = (Vec::new(), Vec::new());
         for (n, (name, value)) in after.iter().filter(|(name, value)| before.get(*name) != Some(value)).enumerate() {
             sets.push(format!("#{name} = :set{n}"));
@@ -83,7 +96,7 @@ impl Write {
             expression.push_str(&format!("REMOVE {}", removes.join(", ")));
         }
         if !expression.is_empty() {
-            write.kind = Kind::Update { key, expression };
+            write.kind = WriteKind::Update { key, expression };
         }
         write
     }
@@ -99,7 +112,7 @@ impl Write {
         self
     }
 
-    fn of(kind: Kind) -> Self {
+    fn of(kind: WriteKind) -> Self {
         Self { kind, condition: None, names: HashMap::new(), values: HashMap::new() }
     }
 
@@ -117,7 +130,7 @@ impl Write {
         let values = (!self.values.is_empty()).then_some(self.values);
         let item = TransactWriteItem::builder();
         Ok(match self.kind {
-            Kind::Put(new) => item.put(
+            WriteKind::Put(new) => item.put(
                 Put::builder()
                     .table_name(table)
                     .set_item(Some(new))
@@ -128,7 +141,7 @@ impl Write {
                     .build()
                     .map_err(broken)?,
             ),
-            Kind::Update { key, expression } => item.update(
+            WriteKind::Update { key, expression } => item.update(
                 Update::builder()
                     .table_name(table)
                     .set_key(Some(key.into_item()))
@@ -140,7 +153,7 @@ impl Write {
                     .build()
                     .map_err(broken)?,
             ),
-            Kind::Check(key) => item.condition_check(
+            WriteKind::Check(key) => item.condition_check(
                 ConditionCheck::builder()
                     .table_name(table)
                     .set_key(Some(key.into_item()))
@@ -167,11 +180,18 @@ impl Store {
     // Requests of the SDK are large futures, which everything that awaits them would carry about: on the heap.
     pub(crate) async fn write(&self, write: Write) -> Result<Verdict, Error> {
         self.asked.one_more();
+        if let WriteKind::Check(_) = write.kind {
+            // Nothing differs: there is nothing to write.
+            return Ok(Verdict::Fine);
+        }
+        if let Some(table) = &self.in_process {
+            return table.write(&self.table, write).await.map_err(Error::Unavailable);
+        }
         let Write { kind, condition, names, values } = write;
         let names = (!names.is_empty()).then_some(names);
         let values = (!values.is_empty()).then_some(values);
         let sent = match kind {
-            Kind::Put(item) => {
+            WriteKind::Put(item) => {
                 let put = self
                     .client
                     .put_item()
@@ -183,7 +203,7 @@ impl Store {
                     .return_values_on_condition_check_failure(OnRefusal::AllOld);
                 put.send().boxed().await.map(drop).map_err(aws_sdk_dynamodb::Error::from)
             }
-            Kind::Update { key, expression } => {
+            WriteKind::Update { key, expression } => {
                 let update = self
                     .client
                     .update_item()
@@ -196,8 +216,7 @@ impl Store {
                     .return_values_on_condition_check_failure(OnRefusal::AllOld);
                 update.send().boxed().await.map(drop).map_err(aws_sdk_dynamodb::Error::from)
             }
-            // Nothing differs: there is nothing to write.
-            Kind::Check(_) => Ok(()),
+            WriteKind::Check(_) => Ok(()),
         };
         match sent {
             Ok(()) => Ok(Verdict::Fine),
@@ -208,6 +227,10 @@ impl Store {
     /// All of the writes, or none. `token`: at most 36 characters, the same for the same writes only, by which the
     /// table knows a repetition of this request (for ten minutes).
     pub(crate) async fn transact(&self, token: &str, writes: Vec<Write>) -> Result<Result<(), Vec<Verdict>>, Error> {
+        if let Some(table) = &self.in_process {
+            self.asked.one_more();
+            return table.transact(&self.table, writes).await.map_err(Error::Unavailable);
+        }
         let items: Vec<TransactWriteItem> =
             writes.into_iter().map(|write| write.into_transact(&self.table)).collect::<Result<_, _>>()?;
         for tried in 0..CONFLICT_TRIES {

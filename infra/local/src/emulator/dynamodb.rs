@@ -1,4 +1,4 @@
-//! [`EmbeddedDynamoDb`]: dynoxide, reached by the SDK without a socket.
+//! [`EmbeddedDynamoDb`]: dynoxide, reached by the SDK without a socket, and by the store without the SDK.
 //!
 //! dynoxide holds one SQLite connection behind a blocking mutex. A request that finds it free is carried out where it was
 //! made: that takes a tenth of a millisecond, and waking another thread and being woken by it takes as long again. While
@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::expose;
 
+mod direct;
 mod dispatch;
 mod hint;
 
@@ -98,7 +99,13 @@ impl EmbeddedDynamoDb {
         SharedHttpClient::new(self.connector.clone())
     }
 
-    /// Calls `hint` with `pk` and `sk` after every write that puts or updates an item whose `sk` is `head` or starts
+    /// The table as the store may ask it without a client. Nothing of what is asked so is counted, delayed or lost by
+    /// what wraps a client's connector.
+    pub fn in_process(&self) -> Arc<dyn store::InProcess> {
+        Arc::new(direct::Direct(self.connector.clone()))
+    }
+
+    /// Calls `hint` with `pk` and `sk` after every write that puts or updates an item whose `sk` starts
     /// with `event#`.
     ///
     /// It runs where the request is carried out, after the write is committed and before its writer hears of it: it must be
@@ -182,6 +189,27 @@ impl Connector {
         });
         self.jobs.send(Job::Run(job)).map_err(|_| Stopped)?;
         Ok(answer)
+    }
+
+    /// Has a request carried out, and tells of what it has `written`.
+    fn request<Q: Send + 'static, R: Send + 'static>(
+        &self,
+        request: Q,
+        written: fn(&Q, &mut hint::Written),
+        run: fn(&Database, Q) -> dynoxide::Result<R>,
+    ) -> Result<oneshot::Receiver<dynoxide::Result<R>>, Stopped> {
+        let hints = self.hints.clone();
+        self.ask(move |db| {
+            let mut keys = hint::Written::default();
+            if hints.wanted() {
+                written(&request, &mut keys);
+            }
+            let answer = run(db, request);
+            if answer.is_ok() {
+                hints.tell(&keys);
+            }
+            answer
+        })
     }
 }
 

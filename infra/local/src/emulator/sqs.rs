@@ -4,7 +4,7 @@
 //! a change of visibility or the next message's time. Nothing survives the process: the table decides, and the sweeper
 //! finds what is owed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,8 +31,9 @@ use winterbaume_sqs::SqsService;
 use super::{ACCOUNT, REGION, expose, response};
 
 mod backend;
+mod direct;
 
-use backend::{Look, Queues};
+use backend::Queues;
 
 /// SQS never lets a receive wait longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -103,6 +104,16 @@ impl EmbeddedSqs {
         SharedHttpClient::new(self.connector.clone())
     }
 
+    /// These queues as the queue package may ask them without a client.
+    pub fn in_process(&self) -> Arc<dyn queue::InProcess> {
+        Arc::new(direct::Direct(self.connector.queues.clone()))
+    }
+
+    /// How often each operation was asked for so far, by whomever.
+    pub fn asked(&self) -> BTreeMap<String, u64> {
+        self.connector.queues.asked()
+    }
+
     /// What the queue holds; nothing when there is no such queue.
     pub fn depth(&self, name: &str) -> Depth {
         self.connector.queues.depth(name)
@@ -150,7 +161,9 @@ impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let this = self.clone();
         HttpConnectorFuture::new(async move {
-            let answer = if super::operation(&request) == Some("ReceiveMessage") {
+            let operation = super::operation(&request).unwrap_or_default();
+            this.queues.count(operation);
+            let answer = if operation == "ReceiveMessage" {
                 this.receive(&request).await
             } else {
                 let body = Bytes::copy_from_slice(request.body().bytes().unwrap_or_default());
@@ -199,23 +212,12 @@ impl Connector {
         asked.insert("WaitTimeSeconds".to_owned(), 0.into());
         let body = Bytes::from(Value::Object(asked).to_string());
         loop {
-            // Registered before looking, so that nothing that comes between the two is missed.
-            let woken = self.queues.woken(&queue);
-            tokio::pin!(woken);
-            woken.as_mut().enable();
-            let now = Instant::now();
-            let sleep = match self.queues.look(&queue, deadline.saturating_duration_since(now)) {
-                Look::Wait(sleep) if now < deadline => sleep,
-                // Something is there, the time is up, or there is no such queue: the crate answers.
-                Look::Ready | Look::Wait(_) => {
-                    let answer = self.handle(request, body.clone()).await;
-                    if now >= deadline || answer.status != 200 || has_messages(&answer.body) {
-                        return answer;
-                    }
-                    continue;
-                }
-            };
-            let _ = tokio::time::timeout_at((now + sleep).min(deadline), woken).await;
+            self.queues.until_ready(&queue, deadline).await;
+            // Something is there, the time is up, or there is no such queue: the crate answers.
+            let answer = self.handle(request, body.clone()).await;
+            if Instant::now() >= deadline || answer.status != 200 || has_messages(&answer.body) {
+                return answer;
+            }
         }
     }
 }

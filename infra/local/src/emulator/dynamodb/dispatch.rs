@@ -59,19 +59,7 @@ where
         Err(e) => return Box::pin(ready(refuse(operation_error(operation, refused_body(&e))))),
     };
     let wraps = wraps_validation(operation);
-    let hints = to.hints.clone();
-    let asked = to.ask(move |db| {
-        let mut keys = Written::default();
-        if hints.wanted() {
-            written(&request, &mut keys);
-        }
-        let answer = run(db, request);
-        if answer.is_ok() {
-            hints.tell(&keys);
-        }
-        answer
-    });
-    let answer = match asked {
+    let answer = match to.request(request, written, run) {
         Ok(answer) => answer,
         Err(stopped) => return Box::pin(ready(Err(stopped.into()))),
     };

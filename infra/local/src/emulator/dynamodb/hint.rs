@@ -78,7 +78,7 @@ pub(super) fn none<Q>(_request: &Q, _written: &mut Written) {}
 
 fn note(item: &HashMap<String, AttributeValue>, written: &mut Written) {
     if let (Some(AttributeValue::S(pk)), Some(AttributeValue::S(sk))) = (item.get("pk"), item.get("sk"))
-        && (sk == "head" || sk.starts_with("event#"))
+        && sk.starts_with("event#")
     {
         written.push((pk.clone(), sk.clone()));
     }

@@ -4,7 +4,7 @@
 //! a receiver can sleep until then), the set of deleted receipt handles (which it only ever grows), and counts that
 //! include messages which came back unread.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+use tokio::time::Instant;
 use winterbaume_sqs::state::SqsError;
 use winterbaume_sqs::types::{Message, MessageAttribute, MessageMoveTask, Queue};
 use winterbaume_sqs::{SendMessageOutput, SqsBackend, SqsState, SqsStateView, StateViewError};
@@ -22,7 +23,7 @@ use super::Depth;
 const HANDLE_LENGTH: usize = 144;
 
 /// What a receiver finds.
-pub(super) enum Look {
+enum Look {
     /// A message that can be received, or a queue that does not exist.
     Ready,
     /// Nothing before this much time has passed, unless it is woken.
@@ -36,11 +37,24 @@ pub(super) struct Queues(Arc<Inner>);
 struct Inner {
     state: Mutex<SqsState>,
     waiting: Mutex<HashMap<String, Arc<Notify>>>,
+    asked: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Queues {
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut SqsState) -> T) -> T {
         f(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn count(&self, operation: &str) {
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match asked.get_mut(operation) {
+            Some(n) => *n += 1,
+            None => drop(asked.insert(operation.to_owned(), 1)),
+        }
+    }
+
+    pub(super) fn asked(&self) -> BTreeMap<String, u64> {
+        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn notify(&self, queue: &str) -> Arc<Notify> {
@@ -52,7 +66,7 @@ impl Queues {
     }
 
     /// Resolves when the queue changed in a way that may concern a waiting receiver.
-    pub(super) fn woken(&self, queue: &str) -> OwnedNotified {
+    fn woken(&self, queue: &str) -> OwnedNotified {
         self.notify(queue).notified_owned()
     }
 
@@ -60,7 +74,24 @@ impl Queues {
         self.notify(queue).notify_waiters();
     }
 
-    pub(super) fn look(&self, queue: &str, at_most: Duration) -> Look {
+    /// Waits until the queue has a message that can be received, or there is no such queue, or the time is up.
+    pub(super) async fn until_ready(&self, queue: &str, deadline: Instant) {
+        loop {
+            // Registered before looking, so that nothing that comes between the two is missed.
+            let woken = self.woken(queue);
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            let now = Instant::now();
+            match self.look(queue, deadline.saturating_duration_since(now)) {
+                Look::Wait(sleep) if now < deadline => {
+                    let _ = tokio::time::timeout_at((now + sleep).min(deadline), woken).await;
+                }
+                Look::Ready | Look::Wait(_) => return,
+            }
+        }
+    }
+
+    fn look(&self, queue: &str, at_most: Duration) -> Look {
         self.with(|s| {
             let Some(queue) = s.queues.get(queue) else {
                 return Look::Ready;
@@ -163,10 +194,8 @@ impl SqsBackend for Queues {
         group: Option<String>,
         deduplication: Option<String>,
     ) -> Answer<Result<SendMessageOutput, SqsError>> {
-        let (group, deduplication) = (group.as_deref(), deduplication.as_deref());
-        let sent = self.with(|s| s.send_message(&queue, &body, delay, attributes, group, deduplication));
-        self.wake(&queue);
-        Box::pin(ready(sent.map(|sent| SendMessageOutput { message_id: sent.message_id, body_md5: sent.body_md5 })))
+        let sent = self.send(&queue, &body, delay, attributes, group.as_deref(), deduplication.as_deref());
+        Box::pin(ready(sent))
     }
 
     operations! {
@@ -183,12 +212,11 @@ impl SqsBackend for Queues {
         receive_messages(this, queue: String, max: usize, visibility: Option<u32>) -> Result<Vec<Message>, SqsError> =
             this.take(&queue, max, visibility);
         delete_message(this, queue: String, handle: String) -> Result<(), SqsError> =
-            this.with(|s| delete(s, &queue, &handle));
+            this.delete(&queue, &handle);
         purge_queue(this, queue: String) -> Result<(), SqsError> =
             this.with(|s| s.purge_queue(&queue));
         change_message_visibility(this, queue: String, handle: String, seconds: u32) -> Result<(), SqsError> =
-            this.with(|s| s.change_message_visibility(&queue, &handle, seconds))
-                .inspect(|()| this.wake(&queue));
+            this.hide(&queue, &handle, seconds);
         change_message_visibility_batch(this, queue: String, entries: Vec<(String, String, u32)>)
             -> Result<Vec<String>, SqsError> =
             this.with(|s| s.change_message_visibility_batch(&queue, &entries))
@@ -226,7 +254,29 @@ impl SqsBackend for Queues {
 }
 
 impl Queues {
-    fn take(&self, queue: &str, max: usize, visibility: Option<u32>) -> Result<Vec<Message>, SqsError> {
+    pub(super) fn send(
+        &self,
+        queue: &str,
+        body: &str,
+        delay: Option<u32>,
+        attributes: HashMap<String, MessageAttribute>,
+        group: Option<&str>,
+        deduplication: Option<&str>,
+    ) -> Result<SendMessageOutput, SqsError> {
+        let sent = self.with(|s| s.send_message(queue, body, delay, attributes, group, deduplication))?;
+        self.wake(queue);
+        Ok(SendMessageOutput { message_id: sent.message_id, body_md5: sent.body_md5 })
+    }
+
+    pub(super) fn hide(&self, queue: &str, handle: &str, seconds: u32) -> Result<(), SqsError> {
+        self.with(|s| s.change_message_visibility(queue, handle, seconds)).inspect(|()| self.wake(queue))
+    }
+
+    pub(super) fn delete(&self, queue: &str, handle: &str) -> Result<(), SqsError> {
+        self.with(|s| delete(s, queue, handle))
+    }
+
+    pub(super) fn take(&self, queue: &str, max: usize, visibility: Option<u32>) -> Result<Vec<Message>, SqsError> {
         let before = now_ms();
         let (taken, dead_letters) = self.with(|s| {
             let taken = s.receive_message(queue, max, visibility);

@@ -21,6 +21,8 @@ export interface Metrics {
   queue_time_ms: number;
   overhead_ms: number;
   recoveries: number;
+  /** To the table and the queues; logs of earlier releases have none. */
+  requests?: number;
 }
 
 export interface JobError {

@@ -65,6 +65,12 @@ export function Facts({ job, end, events }: { job: Job; end: NonNullable<Picture
                   <dd>{count(metrics.recoveries)}</dd>
                 </>
               )}
+              {metrics.requests !== undefined && metrics.requests > 0 && (
+                <>
+                  <dt>Requests to table and queues</dt>
+                  <dd>{count(metrics.requests)}</dd>
+                </>
+              )}
             </>
           )}
           {usage && (

@@ -1,0 +1,227 @@
+//! The store's requests, taken as they are: no client and no JSON between the store and dynoxide.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue as Theirs;
+use dynoxide::actions::get_item::GetItemRequest;
+use dynoxide::actions::put_item::PutItemRequest;
+use dynoxide::actions::query::QueryRequest;
+use dynoxide::actions::transact_write_items::{
+    TransactConditionCheck, TransactPut, TransactUpdate, TransactWriteItem, TransactWriteItemsRequest,
+};
+use dynoxide::actions::update_item::UpdateItemRequest;
+use dynoxide::{AttributeValue, Database, DynoxideError};
+use futures_util::FutureExt as _;
+use store::key::{Key, PK, SK};
+use store::{InProcess, InProcessAnswer, Item, PageRequest, Source, Verdict, Write, WriteKind};
+
+use super::{Connector, Stopped, hint};
+
+/// A condition's refusal tells the item as it is.
+const OLD: &str = "ALL_OLD";
+
+/// A database's own form of the [`InProcess`] table.
+pub(super) struct Direct(pub(super) Connector);
+
+impl Direct {
+    /// Has `request` carried out, and makes of what comes of it what the store is answered.
+    fn ask<Q: Send + 'static, R: Send + 'static, T: Send + 'static>(
+        &self,
+        request: Q,
+        written: fn(&Q, &mut hint::Written),
+        run: fn(&Database, Q) -> dynoxide::Result<R>,
+        answer: impl FnOnce(dynoxide::Result<R>) -> Result<T, Source> + Send + 'static,
+    ) -> InProcessAnswer<T> {
+        let asked = self.0.request(request, written, run);
+        async move { answer(asked?.await.map_err(|_| Stopped)?) }.boxed()
+    }
+}
+
+impl InProcess for Direct {
+    fn get(&self, table: &str, key: Key) -> InProcessAnswer<Option<Item>> {
+        let request = GetItemRequest { table_name: table.to_owned(), key: of_key(key), ..GetItemRequest::default() };
+        self.ask(request, hint::none, Database::get_item, |answer| Ok(answer?.item.map(out)))
+    }
+
+    fn page(&self, table: &str, request: PageRequest) -> InProcessAnswer<(Vec<Item>, Option<Item>)> {
+        // One connection: every read sees what was written before.
+        let PageRequest { pk, from, to, consistent: _, limit, backwards, start } = request;
+        let values = [(":pk", pk), (":from", from), (":to", to)];
+        let request = QueryRequest {
+            table_name: table.to_owned(),
+            key_condition_expression: Some("#pk = :pk AND #sk BETWEEN :from AND :to".to_owned()),
+            expression_attribute_names: Some([("#pk", PK), ("#sk", SK)].map(|(a, b)| (a.into(), b.into())).into()),
+            expression_attribute_values: Some(values.map(|(a, b)| (a.into(), AttributeValue::S(b))).into()),
+            scan_index_forward: !backwards,
+            limit: limit.and_then(|limit| usize::try_from(limit).ok()),
+            exclusive_start_key: start.map(into),
+            ..QueryRequest::default()
+        };
+        self.ask(request, hint::none, Database::query, |answer| {
+            let answer = answer?;
+            let items = answer.items.unwrap_or_default().into_iter().map(out).collect();
+            Ok((items, answer.last_evaluated_key.map(out)))
+        })
+    }
+
+    fn write(&self, table: &str, write: Write) -> InProcessAnswer<Verdict> {
+        let (table_name, returned) = (table.to_owned(), Some(OLD.to_owned()));
+        let Write { kind, condition, names, values } = write;
+        let (names, values) = (some(names), some(values).map(into));
+        match kind {
+            WriteKind::Put(item) => {
+                let request = PutItemRequest {
+                    table_name,
+                    item: into(item),
+                    condition_expression: condition,
+                    expression_attribute_names: names,
+                    expression_attribute_values: values,
+                    return_values_on_condition_check_failure: returned,
+                    ..PutItemRequest::default()
+                };
+                self.ask(request, hint::put, Database::put_item, verdict)
+            }
+            WriteKind::Update { key, expression } => {
+                let request = UpdateItemRequest {
+                    table_name,
+                    key: of_key(key),
+                    update_expression: Some(expression),
+                    condition_expression: condition,
+                    expression_attribute_names: names,
+                    expression_attribute_values: values,
+                    return_values_on_condition_check_failure: returned,
+                    ..UpdateItemRequest::default()
+                };
+                self.ask(request, hint::update, Database::update_item, verdict)
+            }
+            WriteKind::Check(_) => async { Err(Source::from("a check alone writes nothing")) }.boxed(),
+        }
+    }
+
+    fn transact(&self, table: &str, writes: Vec<Write>) -> InProcessAnswer<Result<(), Vec<Verdict>>> {
+        let transact_items = writes.into_iter().map(|write| transacted(table, write)).collect();
+        // Without a token: nobody repeats a request here, and dynoxide looks through all tokens of the last ten minutes
+        // for each.
+        let request = TransactWriteItemsRequest { transact_items, ..TransactWriteItemsRequest::default() };
+        self.ask(request, hint::transaction, Database::transact_write_items, |answer| match answer {
+            Ok(_) => Ok(Ok(())),
+            Err(DynoxideError::TransactionCanceledException(_, reasons))
+                if reasons.iter().any(|reason| reason.code == "ConditionalCheckFailed") =>
+            {
+                let verdicts = reasons.into_iter().map(|reason| match reason.code.as_str() {
+                    "ConditionalCheckFailed" => Verdict::Refused(reason.item.filter(|item| !item.is_empty()).map(out)),
+                    _ => Verdict::Fine,
+                });
+                Ok(Err(verdicts.collect()))
+            }
+            Err(error) => Err(error.into()),
+        })
+    }
+}
+
+impl fmt::Debug for Direct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What became of a write alone.
+fn verdict<R>(answer: dynoxide::Result<R>) -> Result<Verdict, Source> {
+    match answer {
+        Ok(_) => Ok(Verdict::Fine),
+        Err(DynoxideError::ConditionalCheckFailedException(_, item)) => {
+            Ok(Verdict::Refused(item.filter(|item| !item.is_empty()).map(out)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn transacted(table: &str, write: Write) -> TransactWriteItem {
+    let (table_name, returned) = (table.to_owned(), Some(OLD.to_owned()));
+    let Write { kind, condition, names, values } = write;
+    let (names, values) = (some(names), some(values).map(into));
+    let mut item = TransactWriteItem::default();
+    match kind {
+        WriteKind::Put(new) => {
+            item.put = Some(TransactPut {
+                table_name,
+                item: into(new),
+                condition_expression: condition,
+                expression_attribute_names: names,
+                expression_attribute_values: values,
+                return_values_on_condition_check_failure: returned,
+            });
+        }
+        WriteKind::Update { key, expression } => {
+            item.update = Some(TransactUpdate {
+                table_name,
+                key: of_key(key),
+                update_expression: expression,
+                condition_expression: condition,
+                expression_attribute_names: names,
+                expression_attribute_values: values,
+                return_values_on_condition_check_failure: returned,
+            });
+        }
+        WriteKind::Check(key) => {
+            item.condition_check = Some(TransactConditionCheck {
+                table_name,
+                key: of_key(key),
+                condition_expression: condition.unwrap_or_default(),
+                expression_attribute_names: names,
+                expression_attribute_values: values,
+                return_values_on_condition_check_failure: returned,
+            });
+        }
+    }
+    item
+}
+
+fn some<T>(map: HashMap<String, T>) -> Option<HashMap<String, T>> {
+    (!map.is_empty()).then_some(map)
+}
+
+fn of_key(key: Key) -> HashMap<String, AttributeValue> {
+    [(PK, key.pk), (SK, key.sk)].map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into()
+}
+
+fn into(item: Item) -> HashMap<String, AttributeValue> {
+    item.into_iter().map(|(name, value)| (name, value_into(value))).collect()
+}
+
+fn out(item: HashMap<String, AttributeValue>) -> Item {
+    item.into_iter().map(|(name, value)| (name, value_out(value))).collect()
+}
+
+fn value_into(value: Theirs) -> AttributeValue {
+    match value {
+        Theirs::S(text) => AttributeValue::S(text),
+        Theirs::N(number) => AttributeValue::N(number),
+        Theirs::B(bytes) => AttributeValue::B(bytes.into_inner()),
+        Theirs::Bool(is) => AttributeValue::BOOL(is),
+        Theirs::Ss(texts) => AttributeValue::SS(texts),
+        Theirs::Ns(numbers) => AttributeValue::NS(numbers),
+        Theirs::Bs(several) => AttributeValue::BS(several.into_iter().map(Blob::into_inner).collect()),
+        Theirs::L(list) => AttributeValue::L(list.into_iter().map(value_into).collect()),
+        Theirs::M(map) => AttributeValue::M(into(map)),
+        // The enum is open; what it may have one day is nothing that the store writes.
+        _ => AttributeValue::NULL(true),
+    }
+}
+
+fn value_out(value: AttributeValue) -> Theirs {
+    match value {
+        AttributeValue::S(text) => Theirs::S(text),
+        AttributeValue::N(number) => Theirs::N(number),
+        AttributeValue::B(bytes) => Theirs::B(Blob::new(bytes)),
+        AttributeValue::BOOL(is) => Theirs::Bool(is),
+        AttributeValue::NULL(is) => Theirs::Null(is),
+        AttributeValue::SS(texts) => Theirs::Ss(texts),
+        AttributeValue::NS(numbers) => Theirs::Ns(numbers),
+        AttributeValue::BS(several) => Theirs::Bs(several.into_iter().map(Blob::new).collect()),
+        AttributeValue::L(list) => Theirs::L(list.into_iter().map(value_out).collect()),
+        AttributeValue::M(map) => Theirs::M(out(map)),
+    }
+}
