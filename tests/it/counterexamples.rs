@@ -19,6 +19,7 @@ use domain::{
     event::EventBody,
     id::{JobId, LaneName},
     job::{Asker, Ending, JobSpec, ModelSettings, Status, ToolRef},
+    lane::LeaseTimes,
     limits::JobLimits,
     message::{Content, Message},
     replay::Replay,
@@ -30,7 +31,7 @@ use local::{
     emulator::fault::{Fault, Gate, Outbound},
 };
 use queue::Line;
-use store::{CreateOutcome, NewJob, PostOutcome, Record};
+use store::{CreateOutcome, NewJob, PostOutcome, Record, Store};
 use tests::world::{Worker, World};
 use tokio::time::Instant;
 use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
@@ -356,4 +357,23 @@ async fn a_worker_that_has_not_heard_of_the_cancellation_starts_no_tool() {
     let record = it.rests(Status::Cancelled).await;
     assert!(record.turns.values().all(|turn| turn.calls.is_empty()));
     assert_eq!(it.pushed.load(Ordering::Relaxed), 0);
+}
+
+/// No counterexample of the model's, which has no queue that is silent: the message is hidden beside the claim, and a queue
+/// that does not answer would have used up the lease that the claim had made.
+#[tokio::test]
+async fn a_queue_that_does_not_answer_does_not_keep_a_claimed_turn_from_beginning() {
+    let it = Schedule::of(text()).await;
+    let mut worker = it.worker("1");
+    // A third of it is waited for.
+    let times = LeaseTimes { length: Duration::from_secs(3), ..LeaseTimes::default() };
+    worker.engine.upkeep.store = Store::new(it.world.dynamodb.client(), "nightshift", times);
+    let silent = Gate::new();
+    it.fault("1", "ChangeMessageVisibility", "", Fault::Hold(silent.clone()));
+    let delivered = tokio::time::timeout(Duration::from_secs(60), it.world.deliver(&worker)).await;
+    assert!(delivered.expect("the turn has begun"));
+    assert_eq!(silent.waiting(), 0, "what was given up is not asked for any more");
+    let record = it.rests(Status::Completed).await;
+    says(&record, "One two three.");
+    assert_eq!(record.lanes[&LaneName::main()].attempt, 1);
 }

@@ -291,7 +291,7 @@ fn functions(options: &Options, starter: &Starter, streams: &Streams) -> Functio
     }
 }
 
-/// Whoever follows a job looks again when something of it was written. Only a hint: without it they look a little later.
+/// Whoever follows a job looks again when an event of it was written. Only a hint: without it they look a little later.
 fn wake_viewers(dynamodb: &EmbeddedDynamoDb, streams: &Streams) {
     let streams = streams.clone();
     dynamodb.on_write(Arc::new(move |partition, _| {
