@@ -20,8 +20,8 @@ BUDGETS = {
     "start-job": 4_800_000,
     "jobs": 4_800_000,
     "worker": 6_600_000,
-    "stream": 3_000_000,
-    "sweeper": 3_500_000,
+    "stream": 2_700_000,
+    "sweeper": 3_200_000,
 }
 # Milliseconds from a process's start to its first request to the runtime API: an aim, and no reason to fail, since it is the
 # machine's business as well.

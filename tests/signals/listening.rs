@@ -16,7 +16,11 @@ use prost::Message as _;
 use startup::traces::Traces;
 use tests::System;
 use tokio::{net::TcpListener, sync::MutexGuard};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 /// Everything that was said in the process while it was held.
 pub(crate) struct Listening {
@@ -57,14 +61,8 @@ impl Listening {
         let logs = LOGS.get_or_init(|| {
             let logs = Logs::default();
             let filter = startup::tracing::filter("debug").unwrap();
-            tracing_subscriber::fmt()
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(true)
-                .with_env_filter(filter)
-                .with_writer(logs.clone())
-                .init();
+            let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(true);
+            tracing_subscriber::registry().with(filter).with(lines.with_writer(logs.clone())).init();
             logs
         });
         logs.0.lock().unwrap().clear();

@@ -13,6 +13,7 @@ use local::{
     terminal::{self, Terminal},
 };
 use model_client::Url;
+use tracing_subscriber::{fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// The exit code of a command that cannot be carried out.
 const UNUSABLE: u8 = 2;
@@ -21,7 +22,9 @@ const UNUSABLE: u8 = 2;
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     match startup::tracing::filter("warn") {
-        Ok(filter) => tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init(),
+        Ok(filter) => {
+            tracing_subscriber::registry().with(filter).with(fmt::layer().with_writer(io::stderr)).init();
+        }
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error}");
             return ExitCode::from(UNUSABLE);

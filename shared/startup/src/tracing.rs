@@ -1,15 +1,18 @@
 //! Logs: one JSON object a line on standard output, which is what CloudWatch reads. What may be logged is decided where
 //! it is logged (never prompts, arguments, tokens or keys); here is only where it goes and how much of it.
 
-use std::panic::{self, PanicHookInfo};
+use std::{
+    panic::{self, PanicHookInfo},
+    str::FromStr,
+};
 
-use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::env::{self, EnvError};
 
 /// The variable that says how much is logged.
 pub const VARIABLE: &str = "NIGHTSHIFT_LOG";
-const RULE: &str = "a filter of the tracing crate, such as `info` or `warn,engine=debug`";
+const RULE: &str = "a filter by crates and levels, such as `info` or `warn,engine=debug`";
 /// What is logged where nothing is said.
 const DEFAULT: &str = "info";
 /// What others would tell of every request, and of what is in it, at `info` and below: it has to be asked for by name, so
@@ -37,14 +40,9 @@ pub enum TracingError {
 /// When [`VARIABLE`] is not a filter, or logs are set up already.
 pub fn init() -> Result<(), TracingError> {
     let filter = filter(DEFAULT)?;
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(true)
-        .with_env_filter(filter)
-        .finish()
-        .try_init()?;
+    let lines =
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(true);
+    tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     log_panics();
     Ok(())
 }
@@ -53,13 +51,14 @@ pub fn init() -> Result<(), TracingError> {
 ///
 /// # Errors
 /// When it is none.
-pub fn filter(usual: &str) -> Result<EnvFilter, EnvError> {
+pub fn filter(usual: &str) -> Result<Targets, EnvError> {
     parse(env::optional(VARIABLE)?.as_deref().unwrap_or(usual))
 }
 
-fn parse(text: &str) -> Result<EnvFilter, EnvError> {
-    // What is said last about a crate holds.
-    EnvFilter::try_new(format!("{QUIET},{text}"))
+fn parse(text: &str) -> Result<Targets, EnvError> {
+    // What is said last about a crate holds. Not an `EnvFilter`, whose filters by fields bring an engine for regular
+    // expressions into each function's package.
+    Targets::from_str(&format!("{QUIET},{text}"))
         .map_err(|_| EnvError::Invalid { name: VARIABLE, rule: RULE.to_owned() })
 }
 
@@ -83,8 +82,8 @@ mod tests {
         assert!(parse("warn,engine=debug").is_ok());
         assert_eq!(
             parse("engine=loud").unwrap_err().to_string(),
-            "the environment variable NIGHTSHIFT_LOG is invalid: it must be a filter of the tracing crate, such as \
-             `info` or `warn,engine=debug`"
+            "the environment variable NIGHTSHIFT_LOG is invalid: it must be a filter by crates and levels, such \
+             as `info` or `warn,engine=debug`"
         );
     }
 
