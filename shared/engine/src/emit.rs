@@ -41,7 +41,7 @@ impl Default for Batching {
             watched_every: Duration::from_millis(100),
             watched_pieces: 10,
             watched_bytes: 1024,
-            unwatched_every: Duration::from_millis(500),
+            unwatched_every: Duration::from_secs(2),
             unwatched_bytes: 4096,
         }
     }
