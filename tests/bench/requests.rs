@@ -51,6 +51,7 @@ pub(crate) async fn measure(report: Report, quick: bool) {
     model.plan("paced", Plan::standard(100).at_pace(pace.0, pace.1));
     model.plan("text", Plan::text(300));
     model.plan("paced text", Plan::text(300).at_pace(pace.0, pace.1));
+    model.plan("long text", Plan::text(2000).at_pace(pace.0, pace.1));
     model.plan("node", Plan::text(100));
     let data = tempfile::tempdir().unwrap();
     let system = System::start(&Setup { metered: true, ..Setup::new(data.path(), &model.url) });
@@ -75,6 +76,8 @@ pub(crate) async fn measure(report: Report, quick: bool) {
             standard("standard job, watched, 10 ms a token", "paced", true, 3.6, None),
             text("text job, unwatched, 10 ms a token", "paced text", false, 3.2),
             text("text job, watched, 10 ms a token", "paced text", true, 3.2),
+            text("a text of 2,000 tokens, unwatched, 10 ms a token", "long text", false, 20.2),
+            text("a text of 2,000 tokens, watched, 10 ms a token", "long text", true, 20.2),
         ]);
     }
     for kind in &kinds {
