@@ -183,7 +183,7 @@ async fn a_table_in_this_process_answers_as_its_client_does() {
     let (with, without) = (&all[0], &all[1]);
     assert!(with.len() > 40 && with.len() == without.len(), "{} and {}", with.len(), without.len());
     for (with, without) in with.iter().zip(without) {
-        assert!(with == without, "with a client {:.2000}\nwithout one {without:.2000}", with);
+        assert!(with == without, "with a client {with:.2000}\nwithout one {without:.2000}");
     }
 }
 
