@@ -11,7 +11,7 @@ use std::{
 use aws_sdk_dynamodb::config::retry::RetryPartition;
 use aws_smithy_types::retry::RetryConfig;
 use domain::{id::WriterId, lane::LeaseTimes, time::Timestamp};
-use engine::{Clock, Engine, Settings, Upkeep};
+use engine::{Batching, Clock, Engine, Settings, Upkeep};
 use local::emulator::fault::Process;
 use model_client::{ModelClient, Secret};
 use queue::ContinuationQueue;
@@ -89,7 +89,11 @@ impl Sim {
             upkeep: self.upkeep(process),
             model: ModelClient::new(model_client::Config::new(url, Some(key))).unwrap(),
             tools: tools.clone(),
-            settings: Settings::default(),
+            // Text is written more often than by default: the more requests, the more can happen to them.
+            settings: Settings {
+                batching: Batching { unwatched_every: Duration::from_millis(500), ..Batching::default() },
+                ..Settings::default()
+            },
         }
     }
 }
