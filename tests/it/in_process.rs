@@ -18,7 +18,7 @@ use local::emulator::{EmbeddedDynamoDb, EmbeddedSqs, sqs::Depth};
 use queue::{ContinuationQueue, Line, Ticket};
 use store::{After, ClaimOutcome, CreateOutcome, IdempotencyKey, LastCommit, NewJob, Store};
 
-/// Does everything that a turn and a viewer ask of a table, with the refusals of each, and says what it was answered.
+/// What was asked, and what was answered.
 struct Told(Vec<String>);
 
 impl Told {
@@ -64,6 +64,7 @@ fn answer(text: &str, calls: Vec<RequestedCall>) -> Answer {
     }
 }
 
+/// Does everything that a turn and a viewer ask of a table, with the refusals of each, and says what it was answered.
 async fn scenario(store: &Store) -> Vec<String> {
     const ID: &str = "01JDA7Q3W5T8Z2K4M6N8P0R1S3";
     let mut told = Told(vec![]);

@@ -10,7 +10,6 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-
 use winterbaume_sqs::types::Message;
 
 use crate::emulator::EmbeddedSqs;

@@ -80,6 +80,7 @@ mod tests {
     fn a_filter_that_is_none_is_named_with_the_rule() {
         assert!(parse(DEFAULT).is_ok());
         assert!(parse("warn,engine=debug").is_ok());
+        assert!(parse("[turn{job.id=1}]=debug").is_err(), "there are no filters by spans");
         assert_eq!(
             parse("engine=loud").unwrap_err().to_string(),
             "the environment variable NIGHTSHIFT_LOG is invalid: it must be a filter by crates and levels, such \

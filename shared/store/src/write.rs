@@ -179,11 +179,11 @@ impl Store {
     /// One write alone. `Refused` carries the item as it is.
     // Requests of the SDK are large futures, which everything that awaits them would carry about: on the heap.
     pub(crate) async fn write(&self, write: Write) -> Result<Verdict, Error> {
-        self.asked.one_more();
         if let WriteKind::Check(_) = write.kind {
             // Nothing differs: there is nothing to write.
             return Ok(Verdict::Fine);
         }
+        self.asked.one_more();
         if let Some(table) = &self.in_process {
             return table.write(&self.table, write).await.map_err(Error::Unavailable);
         }

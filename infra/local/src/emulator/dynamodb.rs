@@ -105,8 +105,7 @@ impl EmbeddedDynamoDb {
         Arc::new(direct::Direct(self.connector.clone()))
     }
 
-    /// Calls `hint` with `pk` and `sk` after every write that puts or updates an item whose `sk` starts
-    /// with `event#`.
+    /// Calls `hint` with `pk` and `sk` after every write that puts or updates an item whose `sk` starts with `event#`.
     ///
     /// It runs where the request is carried out, after the write is committed and before its writer hears of it: it must be
     /// quick and must not call this database. Several can be registered; none is ever removed.

@@ -201,6 +201,7 @@ fn value_into(value: Theirs) -> AttributeValue {
         Theirs::N(number) => AttributeValue::N(number),
         Theirs::B(bytes) => AttributeValue::B(bytes.into_inner()),
         Theirs::Bool(is) => AttributeValue::BOOL(is),
+        Theirs::Null(is) => AttributeValue::NULL(is),
         Theirs::Ss(texts) => AttributeValue::SS(texts),
         Theirs::Ns(numbers) => AttributeValue::NS(numbers),
         Theirs::Bs(several) => AttributeValue::BS(several.into_iter().map(Blob::into_inner).collect()),
