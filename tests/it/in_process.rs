@@ -1,11 +1,15 @@
 //! The embedded table and queues asked with a client and without one: the same is done, and the same is answered.
 
-use std::{fmt::Debug, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use domain::{
     answer::Answer,
     continuation::Continuation,
-    event::EventBody,
+    event::{Event, EventBody},
     id::{JobId, LaneName, WriterId},
     job::{Asker, Ending, FinishReason, JobSpec, Metrics, ModelSettings},
     lane::{Fence, LeaseTimes},
@@ -14,9 +18,10 @@ use domain::{
     tool_call::{Progress, ToolCall, ToolOutcome},
     usage::Usage,
 };
+use futures_util::future::join_all;
 use local::emulator::{EmbeddedDynamoDb, EmbeddedSqs, sqs::Depth};
 use queue::{ContinuationQueue, Line, Ticket};
-use store::{After, ClaimOutcome, CreateOutcome, IdempotencyKey, LastCommit, NewJob, Store};
+use store::{After, ClaimOutcome, CommitOutcome, CreateOutcome, IdempotencyKey, LastCommit, NewJob, Store};
 
 /// What was asked, and what was answered.
 struct Told(Vec<String>);
@@ -33,7 +38,7 @@ fn writer(name: &str) -> WriterId {
 
 fn new_job(id: &str, fingerprint: &str, input: &str) -> NewJob {
     let asker = Asker {
-        id: JobId::from_ulid(id.to_owned()).unwrap(),
+        id: job_of(id),
         user: "ann".parse().unwrap(),
         thread: None,
         message: None,
@@ -64,9 +69,14 @@ fn answer(text: &str, calls: Vec<RequestedCall>) -> Answer {
     }
 }
 
+const ID: &str = "01JDA7Q3W5T8Z2K4M6N8P0R1S3";
+
+fn job_of(id: &str) -> JobId {
+    JobId::from_ulid(id.to_owned()).unwrap()
+}
+
 /// Does everything that a turn and a viewer ask of a table, with the refusals of each, and says what it was answered.
 async fn scenario(store: &Store) -> Vec<String> {
-    const ID: &str = "01JDA7Q3W5T8Z2K4M6N8P0R1S3";
     let mut told = Told(vec![]);
     let now = Timestamp::from_millis(1_763_800_000_000);
     let later = now + Duration::from_secs(1);
@@ -83,7 +93,7 @@ async fn scenario(store: &Store) -> Vec<String> {
     told.tell("one too many", store.create(other, now).await.unwrap());
 
     let job = head.id.clone();
-    let gone = JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S9".to_owned()).unwrap();
+    let gone = job_of("01JDA7Q3W5T8Z2K4M6N8P0R1S9");
     let first = Continuation { job: job.clone(), lane: LaneName::main(), turn: 1 };
     let claimed = store.claim(&first, false, &writer("a"), now).await.unwrap();
     told.tell("claim", &claimed);
@@ -149,7 +159,8 @@ async fn scenario(store: &Store) -> Vec<String> {
         events: &[],
         log_end,
     };
-    told.tell("complete too early in the log", store.complete(&mut held, last(log.tail() - 1), later).await.unwrap());
+    let moved = store.complete(&mut held, last(tail), later).await.unwrap();
+    assert!(matches!(moved, CommitOutcome::LogMoved), "{moved:?}");
     told.tell("complete", store.complete(&mut held, last(log.tail()), later).await.unwrap());
     told.tell("complete again", store.complete(&mut held.clone(), last(log.tail()), later).await.unwrap());
     told.tell("end", store.end(&job, Ending::Cancelled, None, &writer("d"), later).await.unwrap());
@@ -171,20 +182,64 @@ async fn scenario(store: &Store) -> Vec<String> {
     told.0
 }
 
+/// The table asked with a client; without one; and without one in a file, where reads have a connection of their own.
 #[tokio::test]
 async fn a_table_in_this_process_answers_as_its_client_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let in_a_file = || EmbeddedDynamoDb::open(&directory.path().join("table.db")).unwrap();
+    let memory = || EmbeddedDynamoDb::in_memory().unwrap();
     let mut all = vec![];
-    for without_a_client in [false, true] {
-        let dynamodb = EmbeddedDynamoDb::in_memory().unwrap();
+    for (dynamodb, without_a_client) in [(memory(), false), (memory(), true), (in_a_file(), true)] {
+        let hints: Arc<Mutex<Vec<Event>>> = Arc::default();
         let store = Store::new(dynamodb.client(), "nightshift", LeaseTimes::default());
         store.create_table().await.unwrap();
         let store = if without_a_client { store.in_process(dynamodb.in_process()) } else { store };
+        dynamodb.on_write(Arc::new({
+            let hints = hints.clone();
+            move |_, item| hints.lock().unwrap().extend(store::events_from_item(item).unwrap())
+        }));
         all.push(scenario(&store).await);
+        let log = store.events_after(&job_of(ID), After::Event(0), 100, true).await.unwrap().unwrap();
+        let mut hints = std::mem::take(&mut *hints.lock().unwrap());
+        // A client's transaction that comes again, by its token, is told of again.
+        hints.dedup();
+        let numbers = |events: &[Event]| events.iter().map(|event| event.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&hints), numbers(&log.events), "whoever waits for events is told of each, in order");
+        assert!(hints == log.events, "what is told is what is written");
     }
-    let (with, without) = (&all[0], &all[1]);
-    assert!(with.len() > 40 && with.len() == without.len(), "{} and {}", with.len(), without.len());
-    for (with, without) in with.iter().zip(without) {
-        assert!(with == without, "with a client {with:.2000}\nwithout one {without:.2000}");
+    let with = &all[0];
+    for without in &all[1..] {
+        assert!(with.len() > 40 && with.len() == without.len(), "{} and {}", with.len(), without.len());
+        for (with, without) in with.iter().zip(without) {
+            assert!(with == without, "with a client {with:.2000}\nwithout one {without:.2000}");
+        }
+    }
+}
+
+/// While others write, so that the connections are busy and take turns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_sees_every_write_that_was_answered_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let dynamodb = EmbeddedDynamoDb::open(&directory.path().join("table.db")).unwrap();
+    let store = Store::new(dynamodb.client(), "nightshift", LeaseTimes::default()).in_process(dynamodb.in_process());
+    store.create_table().await.unwrap();
+    let now = Timestamp::from_millis(1_763_800_000_000);
+    let writers = (0..8).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let id = format!("01JDA7Q3W5T8Z2K4M6N8P0R1S{n}");
+            let new = NewJob { key: None, max_at_work: 8, ..new_job(&id, "", "x") };
+            store.create(new, now).await.unwrap();
+            for seconds in 1..=100 {
+                let until = now + Duration::from_secs(seconds);
+                store.watch(&job_of(&id), until).await.unwrap();
+                assert_eq!(store.head(&job_of(&id), true).await.unwrap().unwrap().watched_until, until);
+                assert_eq!(store.tail(&job_of(&id)).await.unwrap().unwrap().1.watched_until, until);
+            }
+        })
+    });
+    for writer in join_all(writers.collect::<Vec<_>>()).await {
+        writer.unwrap();
     }
 }
 
@@ -196,7 +251,7 @@ async fn queues_in_this_process_do_as_their_client_does() {
     let urls = ["starts", "continuations"].map(|name| sqs.create_queue(name, &[("VisibilityTimeout", "900")]).unwrap());
     let client = ContinuationQueue::new(sqs.client(), &urls[0], &urls[1]);
     let direct = client.clone().in_process(sqs.in_process());
-    let job = JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S3".to_owned()).unwrap();
+    let job = job_of(ID);
     let turn = |turn| Continuation { job: job.clone(), lane: LaneName::main(), turn };
 
     for (n, queue) in [(1, &client), (2, &direct)] {

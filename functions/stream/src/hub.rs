@@ -9,19 +9,20 @@ use std::{
 };
 
 use api::error::Chain;
-use domain::{
-    id::JobId,
-    job::{Head, Status},
-    time::Timestamp,
-};
+use domain::{event::Event, id::JobId, job::Head, time::Timestamp};
 use store::{After, Error, Page, Tail};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{mpsc, watch},
     task::AbortHandle,
     time::sleep,
 };
 
 use crate::{Now, Settings, log::Log, window::Window};
+
+/// Most hints that wait for a poller.
+const MOST_HINTS: usize = 64;
+/// How long before its end a job's being watched is prolonged: the worker looks once a second.
+const NOTED_BEFORE: Duration = Duration::from_millis(1250);
 
 /// The jobs with viewers in this process.
 pub(crate) struct Hub {
@@ -40,7 +41,7 @@ pub(crate) struct Viewing {
     job: JobId,
     /// Closed when the poller has ended: after the job's last event, or since it could not go on.
     window: watch::Receiver<Window>,
-    hint: Arc<Notify>,
+    told: mpsc::Sender<Vec<Event>>,
     poller: AbortHandle,
 }
 
@@ -53,21 +54,22 @@ impl Hub {
         (self.now)()
     }
 
-    /// A viewer comes to a job that was just seen with this status and this end of its log.
-    pub(crate) fn join(self: &Arc<Self>, job: &JobId, status: Status, tail: &Tail) -> Arc<Viewing> {
+    /// A viewer comes to a job that was just seen with this head and this end of its log.
+    pub(crate) fn join(self: &Arc<Self>, head: &Head, tail: &Tail) -> Arc<Viewing> {
+        let job = &head.id;
         // Declared before the lock and so dropped after it: dropping the last of its kind takes the lock.
         let ended;
         let mut jobs = self.jobs();
         match jobs.get(job).and_then(Weak::upgrade) {
             Some(viewing) if viewing.is_polled() => {
                 if viewing.window.borrow().newest() < tail.number {
-                    viewing.hint.notify_one();
+                    viewing.tell(vec![]);
                 }
                 return viewing;
             }
             other => ended = other,
         }
-        let viewing = self.start(job, Window::new(status, tail, self.settings.window_bytes));
+        let viewing = self.start(head, Window::new(head.status(), tail, self.settings.window_bytes));
         jobs.insert(job.clone(), Arc::downgrade(&viewing));
         drop(jobs);
         drop(ended);
@@ -84,11 +86,11 @@ impl Hub {
         }
     }
 
-    /// Something was probably written.
-    pub(crate) fn hint(&self, job: &JobId) {
+    /// Something was probably written: these events, or what has to be read if there are none.
+    pub(crate) fn hint(&self, job: &JobId, written: impl FnOnce() -> Vec<Event>) {
         let viewing = self.jobs().get(job).and_then(Weak::upgrade);
         if let Some(viewing) = viewing {
-            viewing.hint.notify_one();
+            viewing.tell(written());
         }
     }
 
@@ -96,18 +98,18 @@ impl Hub {
         self.jobs().len()
     }
 
-    fn start(self: &Arc<Self>, job: &JobId, window: Window) -> Arc<Viewing> {
+    fn start(self: &Arc<Self>, head: &Head, window: Window) -> Arc<Viewing> {
         let (window, window_seen) = watch::channel(window);
-        let hint = Arc::new(Notify::new());
+        let (told, hints) = mpsc::channel(MOST_HINTS);
         let poller = Poller {
-            job: job.clone(),
+            job: head.id.clone(),
+            watched_until: head.watched_until,
             log: Arc::clone(&self.log),
             now: Arc::clone(&self.now),
             settings: self.settings,
-            hint: Arc::clone(&hint),
         };
-        let poller = tokio::spawn(poller.run(window)).abort_handle();
-        Arc::new(Viewing { hub: Arc::clone(self), job: job.clone(), window: window_seen, hint, poller })
+        let poller = tokio::spawn(poller.run(window, hints)).abort_handle();
+        Arc::new(Viewing { hub: Arc::clone(self), job: head.id.clone(), window: window_seen, told, poller })
     }
 
     fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Weak<Viewing>>> {
@@ -128,6 +130,11 @@ impl Viewing {
         self.window.clone()
     }
 
+    /// Wakes the poller. When it is told more than it can take in, it is awake anyway, and reads what it missed.
+    fn tell(&self, written: Vec<Event>) {
+        let _ = self.told.try_send(written);
+    }
+
     fn is_polled(&self) -> bool {
         self.window.has_changed().is_ok()
     }
@@ -144,18 +151,27 @@ impl Drop for Viewing {
     }
 }
 
+/// Of what was written, what a reader at this cursor does not have. `None` when it has to read: it was not told what was
+/// written, or something is missing in between.
+fn following(cursor: u64, mut written: Vec<Event>) -> Option<Vec<Event>> {
+    let first = written.first()?.number;
+    written.retain(|event| event.number > cursor);
+    (first <= cursor + 1).then_some(written)
+}
+
 struct Poller {
     job: JobId,
     log: Arc<Log>,
     now: Now,
     settings: Settings,
-    hint: Arc<Notify>,
+    /// Until when the job's head says that somebody watches.
+    watched_until: Timestamp,
 }
 
 impl Poller {
-    async fn run(self, window: watch::Sender<Window>) {
+    async fn run(self, window: watch::Sender<Window>, hints: mpsc::Receiver<Vec<Event>>) {
         let polled = tokio::select! {
-            polled = self.poll(&window) => polled,
+            polled = self.poll(&window, hints) => polled,
             never = self.keep_watched(&window) => match never {},
         };
         if let Err(error) = polled {
@@ -164,23 +180,28 @@ impl Poller {
     }
 
     /// Reads on until the job's last event, or until the job is gone.
-    async fn poll(&self, window: &watch::Sender<Window>) -> Result<(), Error> {
+    async fn poll(&self, window: &watch::Sender<Window>, mut hints: mpsc::Receiver<Vec<Event>>) -> Result<(), Error> {
         let mut cursor = window.borrow().newest();
         let mut pause = self.settings.poll_quickly;
         while !window.borrow().is_over() {
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.hint.notified() => pause = self.settings.poll_quickly,
+                Some(written) = hints.recv() => {
+                    pause = self.settings.poll_quickly;
+                    if let Some(events) = following(cursor, written) {
+                        cursor += events.len() as u64;
+                        self.push(window, events);
+                        continue;
+                    }
+                }
             }
             let Some(page) = self.log.after(&self.job, After::Batch(cursor), false).await? else { return Ok(()) };
             let Page { events, head } = page;
             let came = !events.is_empty();
             let more = came && head.is_none();
             cursor += events.len() as u64;
-            let changed = window.send_if_modified(|window| {
-                events.into_iter().for_each(|event| window.push(&self.job, event));
-                head.as_ref().is_some_and(|head: &Head| window.note(head)) || came
-            });
+            self.push(window, events);
+            let changed = came | window.send_if_modified(|window| head.is_some_and(|head| window.note(&head)));
             pause = match (more, changed) {
                 (true, _) => Duration::ZERO,
                 (false, true) => self.settings.poll_quickly,
@@ -190,9 +211,18 @@ impl Poller {
         Ok(())
     }
 
+    /// Shows viewers the events that follow.
+    fn push(&self, window: &watch::Sender<Window>, events: Vec<Event>) {
+        if !events.is_empty() {
+            window.send_modify(|window| events.into_iter().for_each(|event| window.push(&self.job, event)));
+        }
+    }
+
     /// Says that the job is watched, as long as it is not over. Failing to is no reason to disturb the viewers: their
     /// text then comes in larger pieces.
     async fn keep_watched(&self, window: &watch::Sender<Window>) -> Infallible {
+        let known = self.watched_until.since((self.now)());
+        sleep(known.saturating_sub(NOTED_BEFORE)).await;
         while !window.borrow().status().is_finished() {
             let until = (self.now)() + self.settings.watch_for;
             if let Err(error) = (self.log.note_watched)(self.job.clone(), until).await {

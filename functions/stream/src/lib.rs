@@ -32,6 +32,7 @@ use axum::{
     routing::get,
 };
 use domain::{
+    event::Event,
     id::{JobId, UserId},
     job::Head,
     time::Timestamp,
@@ -95,9 +96,10 @@ impl Streams {
     }
 
     /// Something was probably written to this job's log: its viewers need not wait for the next poll. Nothing depends on
-    /// being told.
-    pub fn hint(&self, job: &JobId) {
-        self.hub.hint(job);
+    /// being told. `written` is asked, if somebody follows the job, for the events of one write that is in the table;
+    /// when it has none, they are read.
+    pub fn hint(&self, job: &JobId, written: impl FnOnce() -> Vec<Event>) {
+        self.hub.hint(job, written);
     }
 
     /// Does this, set once, whenever a viewer has left: an invocation is over then, and its metrics are to be written.
@@ -145,7 +147,7 @@ async fn stream(
     if has_all(&tail, cursor) {
         return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, sse::CACHE_CONTROL)]).into_response());
     }
-    let frames = follow(streams.hub.join(&id, head.status(), &tail), cursor);
+    let frames = follow(streams.hub.join(&head, &tail), cursor);
     Ok((HEADERS, Body::from_stream(frames)).into_response())
 }
 

@@ -176,8 +176,7 @@ impl Table {
         let last = written.events.last();
         let is_terminal = last.is_some_and(|last| last.body.is_terminal());
         let tail = Tail { number: last.map_or(0, |last| last.number), is_terminal, moved_at: None, is_stalled: false };
-        let status = written.head.as_ref().unwrap().status();
-        Box::pin(follow(hub.join(&job(), status, &tail), cursor))
+        Box::pin(follow(hub.join(written.head.as_ref().unwrap(), &tail), cursor))
     }
 }
 
@@ -384,10 +383,56 @@ async fn a_hint_wakes_the_poller_at_once() {
     advance((last + Duration::from_millis(500)) - Instant::now()).await;
     let written_at = Instant::now();
     table.write(step());
-    hub.hint(&job());
-    hub.hint(&"job_01JDA7Q3W5T8Z2K4M6N8P0R1S4".parse().unwrap());
+    hub.hint(&job(), Vec::new);
+    hub.hint(&"job_01JDA7Q3W5T8Z2K4M6N8P0R1S4".parse().unwrap(), || panic!("nobody follows it"));
     assert_eq!(take_number(&mut viewer).await, 1);
     assert_eq!(written_at.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_a_hint_brings_are_not_read_again_and_what_it_leaves_out_is() {
+    let table = Table::new();
+    (0..9).for_each(|_| table.write(step()));
+    let told = |numbers: std::ops::RangeInclusive<usize>| {
+        let events = table.lock().events[numbers.start() - 1..*numbers.end()].to_vec();
+        move || events
+    };
+    let hub = table.hub();
+    let mut viewer = table.open(&hub, 9);
+    take(&mut viewer).await;
+    (0..5).for_each(|_| table.write(step()));
+    // Two of these are known.
+    hub.hint(&job(), told(8..=12));
+    for number in 10..=12 {
+        assert_eq!(take_number(&mut viewer).await, number);
+    }
+    // All known; and then one that does not follow on what is.
+    hub.hint(&job(), told(11..=12));
+    assert_eq!(table.lock().reads.len(), 0);
+    hub.hint(&job(), told(14..=14));
+    assert_eq!(take_number(&mut viewer).await, 13);
+    assert_eq!(take_number(&mut viewer).await, 14);
+    assert_eq!(table.lock().reads.len(), 1);
+    // The last event ends the stream, whoever brought it.
+    table.finish();
+    hub.hint(&job(), told(15..=15));
+    let rest = all(viewer).await;
+    assert_eq!(numbers(&rest), [15]);
+    assert!(is_done(&rest));
+    assert_eq!(table.lock().reads.len(), 1);
+    assert_nothing_is_left(&table, &hub).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_job_is_watched_is_noted_when_what_its_head_says_runs_out() {
+    let table = Table::new();
+    table.lock().head.as_mut().unwrap().watched_until = at() + Duration::from_secs(2);
+    let hub = table.hub();
+    let _viewer = table.open(&hub, 0);
+    let came = Instant::now();
+    sleep(Duration::from_secs(6)).await;
+    let noted: Vec<_> = table.lock().watched.iter().map(|(noted, _)| *noted - came).collect();
+    assert_eq!(noted, [Duration::from_millis(750), Duration::from_millis(5750)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -291,12 +291,12 @@ fn functions(options: &Options, starter: &Starter, streams: &Streams) -> Functio
     }
 }
 
-/// Whoever follows a job looks again when an event of it was written. Only a hint: without it they look a little later.
+/// Whoever follows a job is told of the events that were written to it. Only a hint: without it they look a little later.
 fn wake_viewers(dynamodb: &EmbeddedDynamoDb, streams: &Streams) {
     let streams = streams.clone();
-    dynamodb.on_write(Arc::new(move |partition, _| {
+    dynamodb.on_write(Arc::new(move |partition, item| {
         if let Ok(job) = partition.parse() {
-            streams.hint(&job);
+            streams.hint(&job, || store::events_from_item(item).unwrap_or_default());
         }
     }));
 }

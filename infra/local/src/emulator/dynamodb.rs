@@ -1,16 +1,13 @@
 //! [`EmbeddedDynamoDb`]: dynoxide, reached by the SDK without a socket, and by the store without the SDK.
 //!
-//! dynoxide holds one SQLite connection behind a blocking mutex. A request that finds it free is carried out where it was
-//! made: that takes a tenth of a millisecond, and waking another thread and being woken by it takes as long again. While
-//! it is busy requests wait for a thread of its own, so that none of the runtime's blocks; and in a debug build always,
-//! since unoptimised frames of a turn, the SDK and dynoxide do not fit on one stack. A request that was made is
-//! carried out even when nobody waits for its answer any more, as on a network.
+//! A database in a file has two connections: SQLite lets one of them read what was last committed while the other one
+//! writes. What writes goes to the first, and everything else that a client asks; the store's own reads go to the second.
+//! A read that is asked for when a write was answered sees it. A database in memory has one.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Region};
@@ -28,10 +25,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::expose;
 
+mod connection;
 mod direct;
 mod dispatch;
 mod hint;
 
+use connection::{Connection, Requests};
 pub use hint::WriteHint;
 
 /// A DynamoDB in this process, on a SQLite file or in memory.
@@ -39,7 +38,9 @@ pub use hint::WriteHint;
 /// Dropping it carries out what was already asked, closes the file, and fails every later request.
 pub struct EmbeddedDynamoDb {
     connector: Connector,
-    thread: Option<JoinHandle<()>>,
+    reads: Requests,
+    /// For as long as this value is.
+    _connections: Vec<Connection>,
     exposed: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
 
@@ -50,29 +51,26 @@ impl EmbeddedDynamoDb {
     /// (SQLite's WAL with `synchronous = NORMAL`).
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.to_str().context("the path of the database must be UTF-8")?;
-        let db = Database::new(name).with_context(|| format!("cannot open the database {name}"))?;
-        db.disable_bulk_loading().with_context(|| format!("cannot configure the database {name}"))?;
-        Self::start(db)
+        let connect = || {
+            let db = Database::new(name).with_context(|| format!("cannot open the database {name}"))?;
+            db.disable_bulk_loading().with_context(|| format!("cannot configure the database {name}"))?;
+            anyhow::Ok(db)
+        };
+        let writer = Connection::start(connect()?, "dynamodb")?;
+        let reader = Connection::start(connect()?, "dynamodb-reads")?;
+        Ok(Self::new(&writer.requests(), &reader.requests(), [reader, writer].into()))
     }
 
     /// An empty database that is gone when this value is.
     pub fn in_memory() -> anyhow::Result<Self> {
-        Self::start(Database::memory().context("cannot open a database in memory")?)
+        let db = Database::memory().context("cannot open a database in memory")?;
+        let only = Connection::start(db, "dynamodb")?;
+        Ok(Self::new(&only.requests(), &only.requests(), [only].into()))
     }
 
-    fn start(db: Database) -> anyhow::Result<Self> {
-        let (jobs, inbox) = mpsc::channel();
-        let db = Arc::new(Mutex::new(Some(db)));
-        let theirs = Arc::clone(&db);
-        let thread = std::thread::Builder::new()
-            .name("dynamodb".to_owned())
-            .spawn(move || run(&theirs, &inbox))
-            .context("cannot start the database's thread")?;
-        Ok(Self {
-            connector: Connector { db, jobs, hints: hint::Hints::default() },
-            thread: Some(thread),
-            exposed: Mutex::default(),
-        })
+    fn new(writes: &Requests, reads: &Requests, connections: Vec<Connection>) -> Self {
+        let connector = Connector { requests: writes.clone(), hints: hint::Hints::default() };
+        Self { connector, reads: reads.clone(), _connections: connections, exposed: Mutex::default() }
     }
 
     /// A client with no retries, no time-outs and no signatures: the quickest.
@@ -102,10 +100,10 @@ impl EmbeddedDynamoDb {
     /// The table as the store may ask it without a client. Nothing of what is asked so is counted, delayed or lost by
     /// what wraps a client's connector.
     pub fn in_process(&self) -> Arc<dyn store::InProcess> {
-        Arc::new(direct::Direct(self.connector.clone()))
+        Arc::new(direct::Direct { connector: self.connector.clone(), reads: self.reads.clone() })
     }
 
-    /// Calls `hint` with `pk` and `sk` after every write that puts or updates an item whose `sk` starts with `event#`.
+    /// Calls `hint` with every item that is put and whose `sk` starts with `event#`.
     ///
     /// It runs where the request is carried out, after the write is committed and before its writer hears of it: it must be
     /// quick and must not call this database. Several can be registered; none is ever removed.
@@ -115,7 +113,7 @@ impl EmbeddedDynamoDb {
 
     /// Deletes the items whose time to live has passed and says how many; until then they are served.
     pub async fn sweep_ttl(&self) -> anyhow::Result<usize> {
-        let swept = self.connector.ask(Database::sweep_ttl)?.await;
+        let swept = self.connector.requests.ask(Database::sweep_ttl)?.await;
         Ok(swept.context("the embedded DynamoDB has stopped")??)
     }
 
@@ -134,62 +132,13 @@ impl fmt::Debug for EmbeddedDynamoDb {
     }
 }
 
-impl Drop for EmbeddedDynamoDb {
-    fn drop(&mut self) {
-        // Clients may live on and hold senders, so the end of the channel cannot be the signal.
-        let _ = self.connector.jobs.send(Job::Stop);
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
-        }
-    }
-}
-
-enum Job {
-    Run(Box<dyn FnOnce(&Database) + Send>),
-    Stop,
-}
-
-/// The database, until it is closed.
-type Shared = Mutex<Option<Database>>;
-
-fn run(db: &Shared, inbox: &mpsc::Receiver<Job>) {
-    while let Ok(Job::Run(job)) = inbox.recv() {
-        if let Some(db) = &*db.lock().unwrap_or_else(PoisonError::into_inner) {
-            job(db);
-        }
-    }
-    db.lock().unwrap_or_else(PoisonError::into_inner).take();
-}
-
 #[derive(Clone)]
 struct Connector {
-    db: Arc<Shared>,
-    jobs: mpsc::Sender<Job>,
+    requests: Requests,
     hints: hint::Hints,
 }
 
 impl Connector {
-    /// Has `job` done, here and now or by the database's thread; the receiver fails when that stopped before it came to it.
-    fn ask<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Database) -> T + Send + 'static,
-    ) -> Result<oneshot::Receiver<T>, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        if !cfg!(debug_assertions)
-            && let Ok(db) = self.db.try_lock()
-        {
-            let _ = reply.send(job(db.as_ref().ok_or(Stopped)?));
-            return Ok(answer);
-        }
-        let job = Box::new(move |db: &Database| {
-            let _ = reply.send(job(db));
-        });
-        self.jobs.send(Job::Run(job)).map_err(|_| Stopped)?;
-        Ok(answer)
-    }
-
     /// Has a request carried out, and tells of what it has `written`.
     fn request<Q: Send + 'static, R: Send + 'static>(
         &self,
@@ -198,14 +147,14 @@ impl Connector {
         run: fn(&Database, Q) -> dynoxide::Result<R>,
     ) -> Result<oneshot::Receiver<dynoxide::Result<R>>, Stopped> {
         let hints = self.hints.clone();
-        self.ask(move |db| {
-            let mut keys = hint::Written::default();
-            if hints.wanted() {
-                written(&request, &mut keys);
-            }
+        let mut items = hint::Written::default();
+        if hints.wanted() {
+            written(&request, &mut items);
+        }
+        self.requests.ask(move |db| {
             let answer = run(db, request);
             if answer.is_ok() {
-                hints.tell(&keys);
+                hints.tell(&items);
             }
             answer
         })

@@ -74,7 +74,10 @@ pub(crate) fn events_item(job: &JobId, events: &[Event], by: &Signature, ttl: Ti
 }
 
 /// The events in an item, in order.
-pub(crate) fn events_from_item(item: &Item) -> Result<Vec<Event>, Error> {
+///
+/// # Errors
+/// When it is not an item of events.
+pub fn events_from_item(item: &Item) -> Result<Vec<Event>, Error> {
     check_format(item)?;
     let missing = |what: &str| Error::corrupt(place(item), format!("`{what}` is missing or wrong"));
     let first = event_number(sort_of(item)).ok_or_else(|| missing("sk"))?;

@@ -17,24 +17,38 @@ use futures_util::FutureExt as _;
 use store::key::{Key, PK, SK};
 use store::{InProcess, InProcessAnswer, Item, PageRequest, Source, Verdict, Write, WriteKind};
 
-use super::{Connector, Stopped, hint};
+use super::{Connector, Requests, Stopped, hint};
 
 /// A condition's refusal tells the item as it is.
 const OLD: &str = "ALL_OLD";
 
 /// A database's own form of the [`InProcess`] table.
-pub(super) struct Direct(pub(super) Connector);
+pub(super) struct Direct {
+    pub(super) connector: Connector,
+    pub(super) reads: Requests,
+}
 
 impl Direct {
     /// Has `request` carried out, and makes of what comes of it what the store is answered.
-    fn ask<Q: Send + 'static, R: Send + 'static, T: Send + 'static>(
+    fn ask_writer<Q: Send + 'static, R: Send + 'static, T: Send + 'static>(
         &self,
         request: Q,
         written: fn(&Q, &mut hint::Written),
         run: fn(&Database, Q) -> dynoxide::Result<R>,
         answer: impl FnOnce(dynoxide::Result<R>) -> Result<T, Source> + Send + 'static,
     ) -> InProcessAnswer<T> {
-        let asked = self.0.request(request, written, run);
+        let asked = self.connector.request(request, written, run);
+        async move { answer(asked?.await.map_err(|_| Stopped)?) }.boxed()
+    }
+
+    /// The same for a request that only reads.
+    fn ask_reader<Q: Send + 'static, R: Send + 'static, T: Send + 'static>(
+        &self,
+        request: Q,
+        run: fn(&Database, Q) -> dynoxide::Result<R>,
+        answer: impl FnOnce(dynoxide::Result<R>) -> Result<T, Source> + Send + 'static,
+    ) -> InProcessAnswer<T> {
+        let asked = self.reads.ask(move |db| run(db, request));
         async move { answer(asked?.await.map_err(|_| Stopped)?) }.boxed()
     }
 }
@@ -42,11 +56,11 @@ impl Direct {
 impl InProcess for Direct {
     fn get(&self, table: &str, key: Key) -> InProcessAnswer<Option<Item>> {
         let request = GetItemRequest { table_name: table.to_owned(), key: of_key(key), ..GetItemRequest::default() };
-        self.ask(request, hint::none, Database::get_item, |answer| Ok(answer?.item.map(out)))
+        self.ask_reader(request, Database::get_item, |answer| Ok(answer?.item.map(out)))
     }
 
     fn page(&self, table: &str, request: PageRequest) -> InProcessAnswer<(Vec<Item>, Option<Item>)> {
-        // One connection: every read sees what was written before.
+        // Every read sees what was answered before it: all are consistent.
         let PageRequest { pk, from, to, consistent: _, limit, backwards, start } = request;
         let values = [(":pk", pk), (":from", from), (":to", to)];
         let request = QueryRequest {
@@ -59,7 +73,7 @@ impl InProcess for Direct {
             exclusive_start_key: start.map(into),
             ..QueryRequest::default()
         };
-        self.ask(request, hint::none, Database::query, |answer| {
+        self.ask_reader(request, Database::query, |answer| {
             let answer = answer?;
             let items = answer.items.unwrap_or_default().into_iter().map(out).collect();
             Ok((items, answer.last_evaluated_key.map(out)))
@@ -81,7 +95,7 @@ impl InProcess for Direct {
                     return_values_on_condition_check_failure: returned,
                     ..PutItemRequest::default()
                 };
-                self.ask(request, hint::put, Database::put_item, verdict)
+                self.ask_writer(request, hint::put, Database::put_item, verdict)
             }
             WriteKind::Update { key, expression } => {
                 let request = UpdateItemRequest {
@@ -94,7 +108,7 @@ impl InProcess for Direct {
                     return_values_on_condition_check_failure: returned,
                     ..UpdateItemRequest::default()
                 };
-                self.ask(request, hint::update, Database::update_item, verdict)
+                self.ask_writer(request, hint::none, Database::update_item, verdict)
             }
             WriteKind::Check(_) => async { Err(Source::from("a check alone writes nothing")) }.boxed(),
         }
@@ -105,7 +119,7 @@ impl InProcess for Direct {
         // Without a token: nobody repeats a request here, and dynoxide looks through all tokens of the last ten minutes
         // for each.
         let request = TransactWriteItemsRequest { transact_items, ..TransactWriteItemsRequest::default() };
-        self.ask(request, hint::transaction, Database::transact_write_items, |answer| match answer {
+        self.ask_writer(request, hint::transaction, Database::transact_write_items, |answer| match answer {
             Ok(_) => Ok(Ok(())),
             Err(DynoxideError::TransactionCanceledException(_, reasons))
                 if reasons.iter().any(|reason| reason.code == "ConditionalCheckFailed") =>
@@ -123,7 +137,7 @@ impl InProcess for Direct {
 
 impl fmt::Debug for Direct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.connector.fmt(f)
     }
 }
 
@@ -191,7 +205,7 @@ fn into(item: Item) -> HashMap<String, AttributeValue> {
     item.into_iter().map(|(name, value)| (name, value_into(value))).collect()
 }
 
-fn out(item: HashMap<String, AttributeValue>) -> Item {
+pub(super) fn out(item: HashMap<String, AttributeValue>) -> Item {
     item.into_iter().map(|(name, value)| (name, value_out(value))).collect()
 }
 

@@ -24,7 +24,7 @@ const UNKNOWN_OPERATION: &str = r#"{"__type":"com.amazon.coral.service#UnknownOp
 pub(super) fn dispatch(to: &Connector, operation: &str, body: &[u8]) -> Answer {
     match operation {
         "PutItem" => call(to, operation, body, hint::put, Database::put_item),
-        "UpdateItem" => call(to, operation, body, hint::update, Database::update_item),
+        "UpdateItem" => call(to, operation, body, hint::none, Database::update_item),
         "TransactWriteItems" => call(to, operation, body, hint::transaction, Database::transact_write_items),
         "BatchWriteItem" => call(to, operation, body, hint::batch, Database::batch_write_item),
         "GetItem" => call(to, operation, body, hint::none, Database::get_item),

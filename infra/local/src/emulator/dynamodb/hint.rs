@@ -1,4 +1,4 @@
-//! The write hint: who waits for a job's events looks again at once instead of at the next poll.
+//! The write hint: who waits for a job's events is told of them at once, instead of finding them at the next poll.
 //!
 //! Only a hint. With it cut, everything still happens, a little later.
 
@@ -10,13 +10,15 @@ use dynoxide::AttributeValue;
 use dynoxide::actions::batch_write_item::BatchWriteItemRequest;
 use dynoxide::actions::put_item::PutItemRequest;
 use dynoxide::actions::transact_write_items::TransactWriteItemsRequest;
-use dynoxide::actions::update_item::UpdateItemRequest;
+use store::Item;
 
-/// Called with the partition and sort key of what was written.
-pub type WriteHint = Arc<dyn Fn(&str, &str) + Send + Sync>;
+use super::direct;
 
-/// The keys, worth a hint, that one request writes.
-pub(super) type Written = Vec<(String, String)>;
+/// Called with the partition key of an item that was written, and the item.
+pub type WriteHint = Arc<dyn Fn(&str, &Item) + Send + Sync>;
+
+/// The items, worth a hint, that one request puts, and their partitions.
+pub(super) type Written = Vec<(String, Item)>;
 
 #[derive(Clone, Default)]
 pub(super) struct Hints {
@@ -39,9 +41,9 @@ impl Hints {
             return;
         }
         let callbacks = self.callbacks.read().unwrap_or_else(PoisonError::into_inner);
-        for (pk, sk) in written {
+        for (partition, item) in written {
             for callback in callbacks.iter() {
-                callback(pk, sk);
+                callback(partition, item);
             }
         }
     }
@@ -51,17 +53,10 @@ pub(super) fn put(request: &PutItemRequest, written: &mut Written) {
     note(&request.item, written);
 }
 
-pub(super) fn update(request: &UpdateItemRequest, written: &mut Written) {
-    note(&request.key, written);
-}
-
 pub(super) fn transaction(request: &TransactWriteItemsRequest, written: &mut Written) {
     for item in &request.transact_items {
         if let Some(put) = &item.put {
             note(&put.item, written);
-        }
-        if let Some(update) = &item.update {
-            note(&update.key, written);
         }
     }
 }
@@ -80,6 +75,6 @@ fn note(item: &HashMap<String, AttributeValue>, written: &mut Written) {
     if let (Some(AttributeValue::S(pk)), Some(AttributeValue::S(sk))) = (item.get("pk"), item.get("sk"))
         && sk.starts_with("event#")
     {
-        written.push((pk.clone(), sk.clone()));
+        written.push((pk.clone(), direct::out(item.clone())));
     }
 }

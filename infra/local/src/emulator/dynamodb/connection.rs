@@ -1,0 +1,99 @@
+//! One connection to the database, and the thread that serves it when it is busy.
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use dynoxide::Database;
+use tokio::sync::oneshot;
+
+use super::Stopped;
+
+/// One of dynoxide's databases, which is one SQLite connection behind a mutex that blocks.
+///
+/// A request that finds it free is carried out where it was made: that takes a tenth of a millisecond, and waking another
+/// thread and being woken by it takes as long again. While it is busy requests wait for a thread of its own, so that none
+/// of the runtime's blocks; and in a debug build always, since unoptimised frames of a turn, the SDK and dynoxide do not
+/// fit on one stack. A request that was made is carried out even when nobody waits for its answer any more, as on a network.
+///
+/// Dropping it carries out what was already asked, closes the database, and fails every later request.
+pub(super) struct Connection {
+    requests: Requests,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Connection {
+    /// Takes `db` over; `name` is the thread's.
+    pub(super) fn start(db: Database, name: &str) -> anyhow::Result<Self> {
+        let (jobs, inbox) = mpsc::channel();
+        let db = Arc::new(Mutex::new(Some(db)));
+        let theirs = Arc::clone(&db);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&theirs, &inbox))
+            .context("cannot start the database's thread")?;
+        Ok(Self { requests: Requests { db, jobs }, thread: Some(thread) })
+    }
+
+    /// Where requests go; it may live on.
+    pub(super) fn requests(&self) -> Requests {
+        self.requests.clone()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Clients may live on and hold senders, so the end of the channel cannot be the signal.
+        let _ = self.requests.jobs.send(Job::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+enum Job {
+    Run(Box<dyn FnOnce(&Database) + Send>),
+    Stop,
+}
+
+/// The database, until it is closed.
+type Shared = Mutex<Option<Database>>;
+
+fn run(db: &Shared, inbox: &mpsc::Receiver<Job>) {
+    while let Ok(Job::Run(job)) = inbox.recv() {
+        if let Some(db) = &*db.lock().unwrap_or_else(PoisonError::into_inner) {
+            job(db);
+        }
+    }
+    db.lock().unwrap_or_else(PoisonError::into_inner).take();
+}
+
+/// The way to a connection.
+#[derive(Clone)]
+pub(super) struct Requests {
+    db: Arc<Shared>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Requests {
+    /// Has `job` done, here and now or by the connection's thread; the receiver fails when that stopped before it came to it.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Database) -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        if !cfg!(debug_assertions)
+            && let Ok(db) = self.db.try_lock()
+        {
+            let _ = reply.send(job(db.as_ref().ok_or(Stopped)?));
+            return Ok(answer);
+        }
+        let job = Box::new(move |db: &Database| {
+            let _ = reply.send(job(db));
+        });
+        self.jobs.send(Job::Run(job)).map_err(|_| Stopped)?;
+        Ok(answer)
+    }
+}
