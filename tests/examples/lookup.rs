@@ -79,13 +79,10 @@ async fn fill(store: &Store, number: usize, now: Timestamp) {
     let id = JobId::from_ulid(SystemClock.fresh_name().to_string()).unwrap();
     let new = NewJob {
         asker: Asker {
-            id: id.clone(),
-            user: user(number),
             thread: Some(format!("thread-{}", number / 10).parse().unwrap()),
             message: Some(message(number)),
-            retention_seconds: 7 * 24 * 3600,
             is_looking: false,
-            trace: None,
+            ..Asker::new(id.clone(), user(number), 7 * 24 * 3600)
         },
         spec: JobSpec {
             messages: vec![Message::user("What time is it in Tokyo, and what is 17% of 2,340?")],

@@ -119,15 +119,8 @@ async fn went_on_at(world: &World, job: &JobId, after: Timestamp) -> Timestamp {
 
 async fn start(worker: &Worker, n: u32) -> JobId {
     let upkeep = &worker.engine.upkeep;
-    let asker = Asker {
-        id: JobId::from_ulid(format!("01JDA7Q3W5T8Z2K4M6N8P0R1{n:02}")).unwrap(),
-        user: "ann".parse().unwrap(),
-        thread: None,
-        message: None,
-        retention_seconds: 3600,
-        is_looking: true,
-        trace: None,
-    };
+    let asker =
+        Asker::new(JobId::from_ulid(format!("01JDA7Q3W5T8Z2K4M6N8P0R1{n:02}")).unwrap(), "ann".parse().unwrap(), 3600);
     let spec = JobSpec {
         messages: vec![Message::user(format!("Job {n}"))],
         settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },

@@ -83,15 +83,11 @@ impl Schedule {
         tools.register(Push(pushed.clone())).unwrap();
         let starter = world.worker("starter", &tools).engine.upkeep;
         let new = NewJob {
-            asker: Asker {
-                id: JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S3".to_owned()).unwrap(),
-                user: "ann".parse().unwrap(),
-                thread: None,
-                message: None,
-                retention_seconds: 3600,
-                is_looking: true,
-                trace: None,
-            },
+            asker: Asker::new(
+                JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S3".to_owned()).unwrap(),
+                "ann".parse().unwrap(),
+                3600,
+            ),
             spec,
             key: None,
             run: None,

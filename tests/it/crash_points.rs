@@ -299,15 +299,7 @@ fn new_job(id: JobId, scenario: &Scenario) -> NewJob {
     let approved = scenario.people != People::Unasked && !scenario.is_workflow;
     let input_seconds = if scenario.people == People::Away { 60 } else { 86_400 };
     NewJob {
-        asker: Asker {
-            id,
-            user: "ann".parse().unwrap(),
-            thread: None,
-            message: None,
-            retention_seconds: 3600,
-            is_looking: true,
-            trace: None,
-        },
+        asker: Asker::new(id, "ann".parse().unwrap(), 3600),
         spec: JobSpec {
             messages: vec![Message::user("Do everything")],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },

@@ -45,13 +45,8 @@ async fn count(spec: JobSpec, script: impl FnOnce(&World), watched: bool) -> Ask
 
     let upkeep = &worker.engine.upkeep;
     let asker = Asker {
-        id: JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S3".to_owned()).unwrap(),
-        user: "ann".parse().unwrap(),
-        thread: None,
-        message: None,
-        retention_seconds: 3600,
         is_looking: watched,
-        trace: None,
+        ..Asker::new(JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S3".to_owned()).unwrap(), "ann".parse().unwrap(), 3600)
     };
     let new = NewJob { asker, spec, key: None, run: None, max_at_work: 1 };
     let CreateOutcome::Created(head) = upkeep.store.create(new, upkeep.clock.now()).await.unwrap() else {

@@ -25,15 +25,7 @@ use tools::ToolRegistry;
 async fn started(world: &World, worker: &Worker, is_lost: bool) -> JobId {
     world.model.script("Sweep", Script::new().turn(Turn::text("Swept.")));
     let new = NewJob {
-        asker: Asker {
-            id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),
-            user: "ann".parse().unwrap(),
-            thread: None,
-            message: None,
-            retention_seconds: 3600,
-            is_looking: true,
-            trace: None,
-        },
+        asker: Asker::new("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(), "ann".parse().unwrap(), 3600),
         spec: JobSpec {
             messages: vec![Message::user("Sweep")],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },

@@ -126,15 +126,7 @@ fn only<'a>(spans: &'a [Span], name: &str) -> &'a Span {
 
 async fn started(world: &World, upkeep: &engine::Upkeep) -> JobId {
     let new = NewJob {
-        asker: Asker {
-            id: JOB.parse().unwrap(),
-            user: "ann".parse().unwrap(),
-            thread: None,
-            message: None,
-            retention_seconds: 3600,
-            is_looking: true,
-            trace: None,
-        },
+        asker: Asker::new(JOB.parse().unwrap(), "ann".parse().unwrap(), 3600),
         spec: JobSpec {
             messages: vec![Message::user("Trace")],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },

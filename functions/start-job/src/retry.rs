@@ -103,15 +103,7 @@ fn again(
     };
     let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
     let key_of = spec.model_api_key.as_ref().map(|_| spec.key_of.clone().unwrap_or_else(|| head.id.clone()));
-    let asker = Asker {
-        id,
-        user,
-        thread: head.thread,
-        message: head.message,
-        retention_seconds: head.retention_seconds,
-        is_looking: true,
-        trace: None,
-    };
+    let asker = Asker { thread: head.thread, message: head.message, ..Asker::new(id, user, head.retention_seconds) };
     let spec = JobSpec { messages, previous_job: Some(head.id), key_of, ..spec };
     Ok(NewJob { asker, spec, key, run, max_at_work })
 }

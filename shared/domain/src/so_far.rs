@@ -110,15 +110,7 @@ mod tests {
     }
 
     fn head() -> Head {
-        let asker = Asker {
-            id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),
-            user: "ann".parse().unwrap(),
-            thread: None,
-            message: None,
-            retention_seconds: 3600,
-            is_looking: true,
-            trace: None,
-        };
+        let asker = Asker::new("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(), "ann".parse().unwrap(), 3600);
         let (mut head, _) = accept(asker, &JobSpec::default(), at(0), &LeaseTimes::default());
         head.started_at = Some(at(2));
         head.metrics.queue_time_ms = 2000;

@@ -43,15 +43,7 @@ fn script(world: &World) {
 
 async fn start(by: &Worker, id: &str, spec: JobSpec) {
     let upkeep = &by.engine.upkeep;
-    let asker = Asker {
-        id: id.parse().unwrap(),
-        user: "ann".parse().unwrap(),
-        thread: None,
-        message: None,
-        retention_seconds: 30 * 24 * 3600,
-        is_looking: true,
-        trace: None,
-    };
+    let asker = Asker::new(id.parse().unwrap(), "ann".parse().unwrap(), 30 * 24 * 3600);
     let spec = JobSpec {
         settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
         tools: ["look", "push"].map(|name| ToolRef::Registered { name: name.to_owned() }).into(),

@@ -254,13 +254,9 @@ impl Scene {
 async fn start(worker: &Worker, job: &Expected) -> JobId {
     let upkeep = &worker.engine.upkeep;
     let asker = Asker {
-        id: job.id.parse().unwrap(),
-        user: "ann".parse().unwrap(),
         thread: Some("a thread".parse().unwrap()),
         message: Some("a message".parse().unwrap()),
-        retention_seconds: 30 * 24 * 3600,
-        is_looking: true,
-        trace: None,
+        ..Asker::new(job.id.parse().unwrap(), "ann".parse().unwrap(), 30 * 24 * 3600)
     };
     let spec = JobSpec {
         messages: vec![Message::user(job.input)],

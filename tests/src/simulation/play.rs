@@ -301,15 +301,7 @@ impl Sim {
         }
         let approved = people.filter(|_| !self.0.weather.workflow).into_iter().flat_map(|people| &people.approved);
         NewJob {
-            asker: Asker {
-                id: JobId::from_ulid(id.to_owned()).unwrap(),
-                user: "ann".parse().unwrap(),
-                thread: None,
-                message: None,
-                retention_seconds: 30 * 24 * 3600,
-                is_looking: true,
-                trace: None,
-            },
+            asker: Asker::new(JobId::from_ulid(id.to_owned()).unwrap(), "ann".parse().unwrap(), 30 * 24 * 3600),
             spec: JobSpec {
                 messages: vec![Words::user("Do everything")],
                 settings: ModelSettings { model: model::CHAT.to_owned(), ..Default::default() },

@@ -37,6 +37,13 @@ pub struct Asker {
     pub trace: Option<TraceParent>,
 }
 
+impl Asker {
+    /// Somebody who is about to look, outside of any conversation and trace.
+    pub fn new(id: JobId, user: UserId, retention_seconds: u32) -> Self {
+        Self { id, user, thread: None, message: None, retention_seconds, is_looking: true, trace: None }
+    }
+}
+
 /// A job as it is first recorded: it waits for the first turn of its one lane. A workflow's opens the others.
 pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) -> (Head, Lane) {
     let Asker { id, user, thread, message, retention_seconds, is_looking, trace } = asker;

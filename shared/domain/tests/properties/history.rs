@@ -140,15 +140,7 @@ pub(super) fn new_job() -> Job {
         settings: ModelSettings { model: "any".into(), ..ModelSettings::default() },
         ..JobSpec::default()
     };
-    let asker = Asker {
-        id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),
-        user: "ann".parse().unwrap(),
-        thread: None,
-        message: None,
-        retention_seconds: 3600,
-        is_looking: true,
-        trace: None,
-    };
+    let asker = Asker::new("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(), "ann".parse().unwrap(), 3600);
     let (head, main) = accept(asker, &spec, now, &times());
     let due_at = now + times().margin;
     let lanes = [main, Lane::new(lane_name(1), due_at), Lane::new(lane_name(2), due_at)];

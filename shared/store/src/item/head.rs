@@ -75,13 +75,8 @@ mod tests {
             ..JobSpec::default()
         };
         let asker = Asker {
-            id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),
-            user: "ann".parse().unwrap(),
             thread: Some("t#1".parse().unwrap()),
-            message: None,
-            retention_seconds: 3600,
-            is_looking: true,
-            trace: None,
+            ..Asker::new("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(), "ann".parse().unwrap(), 3600)
         };
         accept(asker, &spec, Timestamp::from_millis(1_763_800_000_123), &LeaseTimes::default()).0
     }
