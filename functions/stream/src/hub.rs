@@ -10,7 +10,7 @@ use std::{
 
 use api::error::Chain;
 use domain::{event::Event, id::JobId, job::Head, time::Timestamp};
-use store::{After, Error, Page, Tail};
+use store::{After, Error, Item, Page, Tail};
 use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
@@ -23,6 +23,9 @@ use crate::{Now, Settings, log::Log, window::Window};
 const MOST_HINTS: usize = 64;
 /// How long before its end a job's being watched is prolonged: the worker looks once a second.
 const NOTED_BEFORE: Duration = Duration::from_millis(1250);
+
+/// The item of events that was written. Without one it is to be read.
+pub(crate) type Hint = Option<Arc<Item>>;
 
 /// The jobs with viewers in this process.
 pub(crate) struct Hub {
@@ -41,7 +44,7 @@ pub(crate) struct Viewing {
     job: JobId,
     /// Closed when the poller has ended: after the job's last event, or since it could not go on.
     window: watch::Receiver<Window>,
-    told: mpsc::Sender<Vec<Event>>,
+    told: mpsc::Sender<Hint>,
     poller: AbortHandle,
 }
 
@@ -63,7 +66,7 @@ impl Hub {
         match jobs.get(job).and_then(Weak::upgrade) {
             Some(viewing) if viewing.is_polled() => {
                 if viewing.window.borrow().newest() < tail.number {
-                    viewing.tell(vec![]);
+                    viewing.tell(None);
                 }
                 return viewing;
             }
@@ -86,11 +89,11 @@ impl Hub {
         }
     }
 
-    /// Something was probably written: these events, or what has to be read if there are none.
-    pub(crate) fn hint(&self, job: &JobId, written: impl FnOnce() -> Vec<Event>) {
+    /// Something was probably written to this job's log.
+    pub(crate) fn hint(&self, job: &JobId, hint: Hint) {
         let viewing = self.jobs().get(job).and_then(Weak::upgrade);
         if let Some(viewing) = viewing {
-            viewing.tell(written());
+            viewing.tell(hint);
         }
     }
 
@@ -131,8 +134,8 @@ impl Viewing {
     }
 
     /// Wakes the poller. When it is told more than it can take in, it is awake anyway, and reads what it missed.
-    fn tell(&self, written: Vec<Event>) {
-        let _ = self.told.try_send(written);
+    fn tell(&self, hint: Hint) {
+        let _ = self.told.try_send(hint);
     }
 
     fn is_polled(&self) -> bool {
@@ -151,12 +154,18 @@ impl Drop for Viewing {
     }
 }
 
-/// Of what was written, what a reader at this cursor does not have. `None` when it has to read: it was not told what was
-/// written, or something is missing in between.
-fn following(cursor: u64, mut written: Vec<Event>) -> Option<Vec<Event>> {
-    let first = written.first()?.number;
-    written.retain(|event| event.number > cursor);
-    (first <= cursor + 1).then_some(written)
+/// The events, of those that hints brought, that a reader at this cursor does not have. `None` when it has to read.
+fn following(cursor: u64, hints: impl IntoIterator<Item = Hint>) -> Option<Vec<Event>> {
+    let mut following: Vec<Event> = Vec::new();
+    for hint in hints {
+        let events = store::events_from_item(&*hint?).ok()?;
+        let next = cursor + 1 + following.len() as u64;
+        if events.first()?.number > next {
+            return None;
+        }
+        following.extend(events.into_iter().filter(|event| event.number >= next));
+    }
+    Some(following)
 }
 
 struct Poller {
@@ -169,7 +178,7 @@ struct Poller {
 }
 
 impl Poller {
-    async fn run(self, window: watch::Sender<Window>, hints: mpsc::Receiver<Vec<Event>>) {
+    async fn run(self, window: watch::Sender<Window>, hints: mpsc::Receiver<Hint>) {
         let polled = tokio::select! {
             polled = self.poll(&window, hints) => polled,
             never = self.keep_watched(&window) => match never {},
@@ -180,15 +189,17 @@ impl Poller {
     }
 
     /// Reads on until the job's last event, or until the job is gone.
-    async fn poll(&self, window: &watch::Sender<Window>, mut hints: mpsc::Receiver<Vec<Event>>) -> Result<(), Error> {
+    async fn poll(&self, window: &watch::Sender<Window>, mut hints: mpsc::Receiver<Hint>) -> Result<(), Error> {
         let mut cursor = window.borrow().newest();
         let mut pause = self.settings.poll_quickly;
+        let mut told = Vec::new();
         while !window.borrow().is_over() {
             tokio::select! {
                 () = sleep(pause) => {}
-                Some(written) = hints.recv() => {
+                // All that wait, so that a burst is shown at once.
+                _ = hints.recv_many(&mut told, MOST_HINTS) => {
                     pause = self.settings.poll_quickly;
-                    if let Some(events) = following(cursor, written) {
+                    if let Some(events) = following(cursor, told.drain(..)) {
                         cursor += events.len() as u64;
                         self.push(window, events);
                         continue;

@@ -32,12 +32,11 @@ use axum::{
     routing::get,
 };
 use domain::{
-    event::Event,
     id::{JobId, UserId},
     job::Head,
     time::Timestamp,
 };
-use store::{Store, Tail};
+use store::{Item, Store, Tail};
 
 use crate::{follow::follow, hub::Hub, log::Log};
 
@@ -95,11 +94,10 @@ impl Streams {
         Self { store, tokens, hub }
     }
 
-    /// Something was probably written to this job's log: its viewers need not wait for the next poll. Nothing depends on
-    /// being told. `written` is asked, if somebody follows the job, for the events of one write that is in the table;
-    /// when it has none, they are read.
-    pub fn hint(&self, job: &JobId, written: impl FnOnce() -> Vec<Event>) {
-        self.hub.hint(job, written);
+    /// This item of events was written to a job's log: its viewers need not wait for the next poll, nor read it. Nothing
+    /// depends on being told.
+    pub fn hint(&self, job: &JobId, written: Arc<Item>) {
+        self.hub.hint(job, Some(written));
     }
 
     /// Does this, set once, whenever a viewer has left: an invocation is over then, and its metrics are to be written.

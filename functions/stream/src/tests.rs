@@ -12,7 +12,7 @@ use api::{sse, stream_token::StreamTokens};
 use axum::{body::to_bytes, http::Request};
 use bytes::Bytes;
 use domain::{
-    event::{Event, EventBody, JobState, JobSummary, Origin},
+    event::{Event, EventBody, JobState, JobSummary, Origin, Signature},
     id::{JobId, LaneName},
     job::{Ending, FinishReason, Head, JobKind, Metrics, Owed, State, Status},
     lane::LeaseTimes,
@@ -383,8 +383,8 @@ async fn a_hint_wakes_the_poller_at_once() {
     advance((last + Duration::from_millis(500)) - Instant::now()).await;
     let written_at = Instant::now();
     table.write(step());
-    hub.hint(&job(), Vec::new);
-    hub.hint(&"job_01JDA7Q3W5T8Z2K4M6N8P0R1S4".parse().unwrap(), || panic!("nobody follows it"));
+    hub.hint(&job(), None);
+    hub.hint(&"job_01JDA7Q3W5T8Z2K4M6N8P0R1S4".parse().unwrap(), None);
     assert_eq!(take_number(&mut viewer).await, 1);
     assert_eq!(written_at.elapsed(), Duration::ZERO);
 }
@@ -394,8 +394,9 @@ async fn events_that_a_hint_brings_are_not_read_again_and_what_it_leaves_out_is(
     let table = Table::new();
     (0..9).for_each(|_| table.write(step()));
     let told = |numbers: std::ops::RangeInclusive<usize>| {
-        let events = table.lock().events[numbers.start() - 1..*numbers.end()].to_vec();
-        move || events
+        let by = Signature { writer: "a".parse().unwrap(), count: 1 };
+        let events = &table.lock().events[numbers.start() - 1..*numbers.end()];
+        Some(Arc::new(store::events_item(&job(), events, &by, at()).unwrap()))
     };
     let hub = table.hub();
     let mut viewer = table.open(&hub, 9);

@@ -167,7 +167,7 @@ impl Stack {
         };
         let tokens = StreamTokens::new(&token_key)?;
         let streams = Streams::new(store.clone(), tokens.clone(), Arc::new(now), options.streams);
-        wake_viewers(&dynamodb, &streams);
+        tell_viewers(&dynamodb, &streams);
         let starter = starter(&options, &url, &engine, tokens);
         let functions = functions(&options, &starter, &streams);
 
@@ -292,11 +292,11 @@ fn functions(options: &Options, starter: &Starter, streams: &Streams) -> Functio
 }
 
 /// Whoever follows a job is told of the events that were written to it. Only a hint: without it they look a little later.
-fn wake_viewers(dynamodb: &EmbeddedDynamoDb, streams: &Streams) {
+fn tell_viewers(dynamodb: &EmbeddedDynamoDb, streams: &Streams) {
     let streams = streams.clone();
     dynamodb.on_write(Arc::new(move |partition, item| {
         if let Ok(job) = partition.parse() {
-            streams.hint(&job, || store::events_from_item(item).unwrap_or_default());
+            streams.hint(&job, Arc::clone(item));
         }
     }));
 }

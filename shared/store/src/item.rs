@@ -15,10 +15,10 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::time::Timestamp;
 
-pub use self::event::{MOST_EVENTS, events_from_item};
+pub use self::event::{MOST_EVENTS, events_from_item, events_item};
 pub(crate) use self::{
     call::{call_from_item, call_item},
-    event::{events_item, signature},
+    event::signature,
     head::{head_from_item, head_item, is_deleted, state_word},
     input::{input_from_item, input_item, message_item},
     lane::{lane_from_item, lane_item},

@@ -67,7 +67,7 @@ pub use self::{
     in_process::{InProcess, InProcessAnswer},
     inbox::PostOutcome,
     input::{AnswerOutcome, PauseOutcome, WaitsFor},
-    item::{Item, MOST_EVENTS, events_from_item},
+    item::{Item, MOST_EVENTS, events_from_item, events_item},
     list::{JobFilter, JobPage},
     log::{After, AppendError, Appender, Page, Tail},
     meter::{Meter, Metered},

@@ -37,7 +37,10 @@ struct Entry<'a> {
 
 /// Neighbouring events, at most [`MOST_EVENTS`], as an item that lives until `ttl`. All have the first one's origin, or
 /// none.
-pub(crate) fn events_item(job: &JobId, events: &[Event], by: &Signature, ttl: Timestamp) -> Result<Item, Error> {
+///
+/// # Errors
+/// When there is none, or they do not fit into an item.
+pub fn events_item(job: &JobId, events: &[Event], by: &Signature, ttl: Timestamp) -> Result<Item, Error> {
     let json = |error| Error::corrupt(job.as_str(), error);
     let Some((first, further)) = events.split_first() else { return Err(Error::corrupt(job.as_str(), "no event")) };
     let key = Key::of(job, &Sort::Event(first.number));

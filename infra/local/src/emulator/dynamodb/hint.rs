@@ -15,10 +15,10 @@ use store::Item;
 use super::direct;
 
 /// Called with the partition key of an item that was written, and the item.
-pub type WriteHint = Arc<dyn Fn(&str, &Item) + Send + Sync>;
+pub type WriteHint = Arc<dyn Fn(&str, &Arc<Item>) + Send + Sync>;
 
 /// The items, worth a hint, that one request puts, and their partitions.
-pub(super) type Written = Vec<(String, Item)>;
+pub(super) type Written = Vec<(String, Arc<Item>)>;
 
 #[derive(Clone, Default)]
 pub(super) struct Hints {
@@ -75,6 +75,6 @@ fn note(item: &HashMap<String, AttributeValue>, written: &mut Written) {
     if let (Some(AttributeValue::S(pk)), Some(AttributeValue::S(sk))) = (item.get("pk"), item.get("sk"))
         && sk.starts_with("event#")
     {
-        written.push((pk.clone(), direct::out(item.clone())));
+        written.push((pk.clone(), Arc::new(direct::out(item.clone()))));
     }
 }
