@@ -225,6 +225,7 @@ test("by the keyboard alone a job is started, looked at and deleted", async () =
   await page.getByRole("dialog").waitFor({ state: "detached" });
   assert.match(await focused(), /Delete/, "the dialog gives the focus back");
   await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor();
   await tabTo(/^\s*Delete$/);
   await page.keyboard.press("Enter");
   await page.getByText("No jobs yet.").waitFor();
