@@ -168,6 +168,11 @@ async fn scenario(store: &Store) -> Vec<String> {
         }
     }
     told.tell("its end", store.tail(&job).await.unwrap());
+    let log = store.events_after(&job, After::Event(0), 100, true).await.unwrap().unwrap();
+    let (recent, head) = store.recent(&job, 3).await.unwrap().unwrap();
+    assert!(recent.len() >= 3 && log.events.ends_with(&recent), "{recent:?}");
+    told.tell("its last events", (recent, head));
+    assert!(store.recent(&job, 99).await.unwrap().unwrap().0 == log.events);
     told.tell("no end", store.tail(&gone).await.unwrap());
     told.tell("all of it", store.whole(&job).await.unwrap());
     told.tell("a call", store.tool_call(&job, &"call_1".parse().unwrap()).await.unwrap());

@@ -57,22 +57,22 @@ impl Hub {
         (self.now)()
     }
 
-    /// A viewer comes to a job that was just seen with this head and this end of its log.
-    pub(crate) fn join(self: &Arc<Self>, head: &Head, tail: &Tail) -> Arc<Viewing> {
+    /// A viewer comes to a job that was just seen with this head and these last events.
+    pub(crate) fn join(self: &Arc<Self>, head: &Head, recent: Vec<Event>) -> Arc<Viewing> {
         let job = &head.id;
         // Declared before the lock and so dropped after it: dropping the last of its kind takes the lock.
         let ended;
         let mut jobs = self.jobs();
         match jobs.get(job).and_then(Weak::upgrade) {
             Some(viewing) if viewing.is_polled() => {
-                if viewing.window.borrow().newest() < tail.number {
+                if viewing.window.borrow().newest() < Tail::of(&recent).number {
                     viewing.tell(None);
                 }
                 return viewing;
             }
             other => ended = other,
         }
-        let viewing = self.start(head, Window::new(head.status(), tail, self.settings.window_bytes));
+        let viewing = self.start(head, Window::new(head, recent, self.settings.window_bytes));
         jobs.insert(job.clone(), Arc::downgrade(&viewing));
         drop(jobs);
         drop(ended);

@@ -139,15 +139,19 @@ async fn stream(
     let cursor = cursor::parse(last_event_id.as_deref(), parameter("after"))
         .map_err(|finding| ApiError::Invalid(vec![finding]))?;
 
-    let there = streams.store.tail(&id).await.map_err(unavailable)?;
+    let there = streams.store.recent(&id, RECENT_ITEMS).await.map_err(unavailable)?;
     let there = there.filter(|(_, head)| is_visible(head, &user, now));
-    let (tail, head) = there.ok_or(ApiError::NotFound(Missing::Job))?;
-    if has_all(&tail, cursor) {
+    let (recent, head) = there.ok_or(ApiError::NotFound(Missing::Job))?;
+    if has_all(&Tail::of(&recent), cursor) {
         return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, sse::CACHE_CONTROL)]).into_response());
     }
-    let frames = follow(streams.hub.join(&head, &tail), cursor);
+    let frames = follow(streams.hub.join(&head, recent), cursor);
     Ok((HEADERS, Body::from_stream(frames)).into_response())
 }
+
+/// How many items of events a viewer's first look at its job reads: whoever comes early, or comes back soon, needs no second
+/// one. Text that is watched has up to ten a second.
+const RECENT_ITEMS: u8 = 8;
 
 const HEADERS: [(HeaderName, &str); 3] = [
     (header::CONTENT_TYPE, sse::CONTENT_TYPE),

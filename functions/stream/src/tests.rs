@@ -172,11 +172,14 @@ impl Table {
     }
 
     fn open(&self, hub: &Arc<Hub>, cursor: u64) -> Frames {
+        self.open_having_seen(1, hub, cursor)
+    }
+
+    /// For a viewer that came with a look at so many of the last events.
+    fn open_having_seen(&self, n: usize, hub: &Arc<Hub>, cursor: u64) -> Frames {
         let written = self.lock();
-        let last = written.events.last();
-        let is_terminal = last.is_some_and(|last| last.body.is_terminal());
-        let tail = Tail { number: last.map_or(0, |last| last.number), is_terminal, moved_at: None, is_stalled: false };
-        Box::pin(follow(hub.join(written.head.as_ref().unwrap(), &tail), cursor))
+        let recent = written.events[written.events.len().saturating_sub(n)..].to_vec();
+        Box::pin(follow(hub.join(written.head.as_ref().unwrap(), recent), cursor))
     }
 }
 
@@ -421,6 +424,23 @@ async fn events_that_a_hint_brings_are_not_read_again_and_what_it_leaves_out_is(
     assert_eq!(numbers(&rest), [15]);
     assert!(is_done(&rest));
     assert_eq!(table.lock().reads.len(), 1);
+    assert_nothing_is_left(&table, &hub).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_were_seen_with_the_head_are_not_read_again() {
+    let table = Table::new();
+    (0..5).for_each(|_| table.write(step()));
+    let hub = table.hub();
+    let mut recent = table.open_having_seen(3, &hub, 2);
+    for number in 3..=5 {
+        assert_eq!(take_number(&mut recent).await, number);
+    }
+    assert_eq!(table.lock().reads.len(), 0);
+    let mut earlier = table.open_having_seen(3, &hub, 1);
+    assert_eq!(take_number(&mut earlier).await, 2);
+    assert_eq!(table.lock().reads.len(), 1);
+    drop((recent, earlier));
     assert_nothing_is_left(&table, &hub).await;
 }
 

@@ -10,7 +10,6 @@ use domain::{
     id::JobId,
     job::{Head, Status},
 };
-use store::Tail;
 use tokio::time::Instant;
 
 /// The most that a viewer takes at once, in bytes of frames: a slow one holds no more than this.
@@ -52,18 +51,23 @@ pub(crate) enum Found {
 }
 
 impl Window {
-    /// At the end of the log of a job with this status, keeping frames of so many bytes.
-    pub(crate) fn new(status: Status, tail: &Tail, longest: usize) -> Self {
+    /// At the end of the log of a job with this head, whose last events these are, keeping frames of so many bytes.
+    pub(crate) fn new(head: &Head, recent: Vec<Event>, longest: usize) -> Self {
+        let status = head.status();
         let since = (status == Status::InputRequired).then(Instant::now);
-        Self {
-            newest: tail.number,
+        let mut window = Self {
+            newest: 0,
             entries: VecDeque::new(),
             bytes: 0,
             longest,
-            is_over: tail.is_terminal,
+            is_over: false,
             status,
             input_required_since: since,
+        };
+        for event in recent {
+            window.push(&head.id, event);
         }
+        window
     }
 
     pub(crate) fn after(&self, cursor: u64) -> Found {

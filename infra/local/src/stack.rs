@@ -46,7 +46,8 @@ const DEAD_LETTERS: &str = "nightshift-dead-letters";
 const MAX_RECEIVES: u32 = 50;
 const INVOCATION: Duration = Duration::from_secs(660);
 const VISIBILITY_SECONDS: u32 = 3960;
-const CONCURRENCY: usize = 20;
+/// Turns at work at once, from each of the two queues: most of them wait for a model.
+const CONCURRENCY: usize = 32;
 
 /// How a stack is started.
 #[derive(Debug, Clone)]

@@ -44,16 +44,16 @@ pub struct Tail {
 }
 
 impl Tail {
-    fn none() -> Self {
-        Self { number: 0, is_terminal: false, moved_at: None, is_stalled: false }
-    }
-
-    fn at(event: &Event) -> Self {
+    /// The end of a log whose last events these are, or which has none.
+    pub fn of(events: &[Event]) -> Self {
+        let Some(last) = events.last() else {
+            return Self { number: 0, is_terminal: false, moved_at: None, is_stalled: false };
+        };
         Self {
-            number: event.number,
-            is_terminal: event.body.is_terminal(),
-            moved_at: Some(event.moved_at()),
-            is_stalled: matches!(event.body, EventBody::JobStalled { .. }),
+            number: last.number,
+            is_terminal: last.body.is_terminal(),
+            moved_at: Some(last.moved_at()),
+            is_stalled: matches!(last.body, EventBody::JobStalled { .. }),
         }
     }
 }
@@ -93,18 +93,27 @@ impl Store {
     /// # Errors
     /// When the table cannot be read.
     pub async fn tail(&self, job: &JobId) -> Result<Option<(Tail, Head)>, Error> {
+        Ok(self.recent(job, 1).await?.map(|(events, head)| (Tail::of(&events), head)))
+    }
+
+    /// The log's last events, those of so many items, and the head, read consistently. `None` when there is no such job.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn recent(&self, job: &JobId, items: u8) -> Result<Option<(Vec<Event>, Head)>, Error> {
         let range =
             Range { pk: job.as_str(), from: Sort::Event(0).to_string(), to: Sort::Head.to_string(), consistent: true };
-        let (mut items, _) = self.page(&range, Some(2), true, None).await?;
-        if items.first().is_none_or(|item| sort_of(item) != "head" || is_deleted(item)) {
-            return Ok(None);
+        let (page, _) = self.page(&range, Some(1 + i32::from(items)), true, None).await?;
+        let mut newest_first = page.into_iter();
+        let head = newest_first.next().filter(|item| sort_of(item) == "head" && !is_deleted(item));
+        let Some(head) = head else { return Ok(None) };
+        let mut events: Vec<Event> = Vec::new();
+        for item in newest_first {
+            let mut before = events_from_item(&item)?;
+            before.append(&mut events);
+            events = before;
         }
-        let head = head_from_item(items.swap_remove(0))?;
-        let tail = match items.first() {
-            None => Tail::none(),
-            Some(item) => events_from_item(item)?.last().map_or_else(Tail::none, Tail::at),
-        };
-        Ok(Some((tail, head)))
+        Ok(Some((events, head_from_item(head)?)))
     }
 
     /// The events that follow, as they were written: as many at once as make `limit`, or a few more. `None` when there is

@@ -28,6 +28,7 @@ use super::expose;
 mod connection;
 mod direct;
 mod dispatch;
+mod group;
 mod hint;
 
 use connection::{Connection, Requests};

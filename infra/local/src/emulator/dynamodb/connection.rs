@@ -8,6 +8,7 @@ use dynoxide::Database;
 use tokio::sync::oneshot;
 
 use super::Stopped;
+use super::group::{Group, PendingWrite};
 
 /// One of dynoxide's databases, which is one SQLite connection behind a mutex that blocks.
 ///
@@ -55,6 +56,7 @@ impl Drop for Connection {
 
 enum Job {
     Run(Box<dyn FnOnce(&Database) + Send>),
+    Write(PendingWrite),
     Stop,
 }
 
@@ -62,12 +64,34 @@ enum Job {
 type Shared = Mutex<Option<Database>>;
 
 fn run(db: &Shared, inbox: &mpsc::Receiver<Job>) {
-    while let Ok(Job::Run(job)) = inbox.recv() {
-        if let Some(db) = &*db.lock().unwrap_or_else(PoisonError::into_inner) {
-            job(db);
+    let mut next = None;
+    while let Some(job) = next.take().or_else(|| inbox.recv().ok()) {
+        let db = db.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(db) = &*db else { return };
+        match job {
+            Job::Run(job) => job(db),
+            Job::Write(write) => next = write_all(db, write, inbox),
+            Job::Stop => break,
         }
     }
     db.lock().unwrap_or_else(PoisonError::into_inner).take();
+}
+
+/// Carries out `write` and those that wait behind it, and gives what comes after them.
+fn write_all(db: &Database, write: PendingWrite, inbox: &mpsc::Receiver<Job>) -> Option<Job> {
+    let mut group = Group::default();
+    let mut next = Some(Job::Write(write));
+    while let Some(Job::Write(write)) = next {
+        next = match group.add(write) {
+            Ok(()) => inbox.try_recv().ok(),
+            Err(write) => {
+                group.carry_out(db);
+                return Some(Job::Write(write));
+            }
+        };
+    }
+    group.carry_out(db);
+    next
 }
 
 /// The way to a connection.
@@ -95,5 +119,19 @@ impl Requests {
         });
         self.jobs.send(Job::Run(job)).map_err(|_| Stopped)?;
         Ok(answer)
+    }
+
+    /// Has `write` carried out, alone here and now, or by the connection's thread with what else waits for it. Its answer is
+    /// not called when the connection stopped before it came to it.
+    pub(super) fn write(&self, write: PendingWrite) -> Result<(), Stopped> {
+        if !cfg!(debug_assertions)
+            && let Ok(db) = self.db.try_lock()
+        {
+            let mut alone = Group::default();
+            let _ = alone.add(write);
+            alone.carry_out(db.as_ref().ok_or(Stopped)?);
+            return Ok(());
+        }
+        self.jobs.send(Job::Write(write)).map_err(|_| Stopped)
     }
 }

@@ -6,21 +6,21 @@ use std::fmt;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue as Theirs;
 use dynoxide::actions::get_item::GetItemRequest;
-use dynoxide::actions::put_item::PutItemRequest;
 use dynoxide::actions::query::QueryRequest;
-use dynoxide::actions::transact_write_items::{
-    TransactConditionCheck, TransactPut, TransactUpdate, TransactWriteItem, TransactWriteItemsRequest,
-};
-use dynoxide::actions::update_item::UpdateItemRequest;
+use dynoxide::actions::transact_write_items::{TransactConditionCheck, TransactPut, TransactUpdate, TransactWriteItem};
 use dynoxide::{AttributeValue, Database, DynoxideError};
 use futures_util::FutureExt as _;
 use store::key::{Key, PK, SK};
 use store::{InProcess, InProcessAnswer, Item, PageRequest, Source, Verdict, Write, WriteKind};
+use tokio::sync::oneshot;
 
+use super::group::{NO_REASON, PendingWrite};
 use super::{Connector, Requests, Stopped, hint};
 
 /// A condition's refusal tells the item as it is.
 const OLD: &str = "ALL_OLD";
+/// What a condition's refusal is called among a transaction's reasons.
+const REFUSED: &str = "ConditionalCheckFailed";
 
 /// A database's own form of the [`InProcess`] table.
 pub(super) struct Direct {
@@ -29,19 +29,30 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// Has `request` carried out, and makes of what comes of it what the store is answered.
-    fn ask_writer<Q: Send + 'static, R: Send + 'static, T: Send + 'static>(
-        &self,
-        request: Q,
-        written: fn(&Q, &mut hint::Written),
-        run: fn(&Database, Q) -> dynoxide::Result<R>,
-        answer: impl FnOnce(dynoxide::Result<R>) -> Result<T, Source> + Send + 'static,
-    ) -> InProcessAnswer<T> {
-        let asked = self.connector.request(request, written, run);
-        async move { answer(asked?.await.map_err(|_| Stopped)?) }.boxed()
+    /// Has all of `writes` carried out, or none, and tells of what they put.
+    fn ask_writer(&self, table: &str, writes: Vec<Write>) -> InProcessAnswer<Result<(), Vec<Verdict>>> {
+        let items: Vec<_> = writes.into_iter().map(|write| transacted(table, write)).collect();
+        let hints = self.connector.hints.clone();
+        let mut put = hint::Written::default();
+        if hints.wanted() {
+            hint::items(&items, &mut put);
+        }
+        let (reply, answered) = oneshot::channel();
+        let answer = Box::new(move |answer: dynoxide::Result<()>| {
+            if answer.is_ok() {
+                hints.tell(&put);
+            }
+            let _ = reply.send(verdicts(answer));
+        });
+        let asked = self.connector.requests.write(PendingWrite { items, answer });
+        async move {
+            asked?;
+            answered.await.map_err(|_| Stopped)?
+        }
+        .boxed()
     }
 
-    /// The same for a request that only reads.
+    /// Has a request carried out that only reads, and makes of what comes of it what the store is answered.
     fn ask_reader<Q: Send + 'static, R: Send + 'static, T: Send + 'static>(
         &self,
         request: Q,
@@ -81,57 +92,18 @@ impl InProcess for Direct {
     }
 
     fn write(&self, table: &str, write: Write) -> InProcessAnswer<Verdict> {
-        let (table_name, returned) = (table.to_owned(), Some(OLD.to_owned()));
-        let Write { kind, condition, names, values } = write;
-        let (names, values) = (some(names), some(values).map(into));
-        match kind {
-            WriteKind::Put(item) => {
-                let request = PutItemRequest {
-                    table_name,
-                    item: into(item),
-                    condition_expression: condition,
-                    expression_attribute_names: names,
-                    expression_attribute_values: values,
-                    return_values_on_condition_check_failure: returned,
-                    ..PutItemRequest::default()
-                };
-                self.ask_writer(request, hint::put, Database::put_item, verdict)
+        let answer = self.ask_writer(table, vec![write]);
+        async move {
+            match answer.await? {
+                Ok(()) => Ok(Verdict::Fine),
+                Err(verdicts) => Ok(verdicts.into_iter().next().unwrap_or(Verdict::Fine)),
             }
-            WriteKind::Update { key, expression } => {
-                let request = UpdateItemRequest {
-                    table_name,
-                    key: of_key(key),
-                    update_expression: Some(expression),
-                    condition_expression: condition,
-                    expression_attribute_names: names,
-                    expression_attribute_values: values,
-                    return_values_on_condition_check_failure: returned,
-                    ..UpdateItemRequest::default()
-                };
-                self.ask_writer(request, hint::none, Database::update_item, verdict)
-            }
-            WriteKind::Check(_) => async { Err(Source::from("a check alone writes nothing")) }.boxed(),
         }
+        .boxed()
     }
 
     fn transact(&self, table: &str, writes: Vec<Write>) -> InProcessAnswer<Result<(), Vec<Verdict>>> {
-        let transact_items = writes.into_iter().map(|write| transacted(table, write)).collect();
-        // Without a token: nobody repeats a request here, and dynoxide looks through all tokens of the last ten minutes
-        // for each.
-        let request = TransactWriteItemsRequest { transact_items, ..TransactWriteItemsRequest::default() };
-        self.ask_writer(request, hint::transaction, Database::transact_write_items, |answer| match answer {
-            Ok(_) => Ok(Ok(())),
-            Err(DynoxideError::TransactionCanceledException(_, reasons))
-                if reasons.iter().any(|reason| reason.code == "ConditionalCheckFailed") =>
-            {
-                let verdicts = reasons.into_iter().map(|reason| match reason.code.as_str() {
-                    "ConditionalCheckFailed" => Verdict::Refused(reason.item.filter(|item| !item.is_empty()).map(out)),
-                    _ => Verdict::Fine,
-                });
-                Ok(Err(verdicts.collect()))
-            }
-            Err(error) => Err(error.into()),
-        })
+        self.ask_writer(table, writes)
     }
 }
 
@@ -141,12 +113,19 @@ impl fmt::Debug for Direct {
     }
 }
 
-/// What became of a write alone.
-fn verdict<R>(answer: dynoxide::Result<R>) -> Result<Verdict, Source> {
+/// What became of writes: a verdict for each if one of them was refused.
+fn verdicts(answer: dynoxide::Result<()>) -> Result<Result<(), Vec<Verdict>>, Source> {
     match answer {
-        Ok(_) => Ok(Verdict::Fine),
-        Err(DynoxideError::ConditionalCheckFailedException(_, item)) => {
-            Ok(Verdict::Refused(item.filter(|item| !item.is_empty()).map(out)))
+        Ok(()) => Ok(Ok(())),
+        Err(DynoxideError::TransactionCanceledException(words, reasons)) => {
+            if let Some(invalid) = reasons.iter().find(|reason| ![NO_REASON, REFUSED].contains(&reason.code.as_str())) {
+                return Err(invalid.message.clone().unwrap_or(words).into());
+            }
+            let verdicts = reasons.into_iter().map(|reason| match reason.code.as_str() {
+                REFUSED => Verdict::Refused(reason.item.filter(|item| !item.is_empty()).map(out)),
+                _ => Verdict::Fine,
+            });
+            Ok(Err(verdicts.collect()))
         }
         Err(error) => Err(error.into()),
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use dynoxide::AttributeValue;
 use dynoxide::actions::batch_write_item::BatchWriteItemRequest;
 use dynoxide::actions::put_item::PutItemRequest;
-use dynoxide::actions::transact_write_items::TransactWriteItemsRequest;
+use dynoxide::actions::transact_write_items::{TransactWriteItem, TransactWriteItemsRequest};
 use store::Item;
 
 use super::direct;
@@ -54,7 +54,11 @@ pub(super) fn put(request: &PutItemRequest, written: &mut Written) {
 }
 
 pub(super) fn transaction(request: &TransactWriteItemsRequest, written: &mut Written) {
-    for item in &request.transact_items {
+    items(&request.transact_items, written);
+}
+
+pub(super) fn items(items: &[TransactWriteItem], written: &mut Written) {
+    for item in items {
         if let Some(put) = &item.put {
             note(&put.item, written);
         }
