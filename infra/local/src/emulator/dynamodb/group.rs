@@ -24,6 +24,13 @@ pub(super) struct PendingWrite {
     pub(super) answer: Box<dyn FnOnce(dynoxide::Result<()>) + Send>,
 }
 
+impl PendingWrite {
+    /// Carries it out, alone, and answers it.
+    pub(super) fn carry_out(self, db: &Database) {
+        (self.answer)(transact(db, self.items));
+    }
+}
+
 /// Writes that have no item in common.
 #[derive(Default)]
 pub(super) struct Group {
@@ -62,9 +69,7 @@ impl Group {
                 Err(_) => {}
             }
         }
-        for PendingWrite { items, answer } in writes {
-            answer(transact(db, items));
-        }
+        writes.into_iter().for_each(|write| write.carry_out(db));
     }
 }
 
