@@ -138,15 +138,25 @@ export function Confirm(props: {
   onClose: () => void;
 }): JSX.Element {
   const dialog = useRef<HTMLDialogElement>(null);
+  const closed = useRef(false);
   useEffect(() => {
     dialog.current?.showModal();
   }, []);
+  // The browser's close event is a task of its own, which the next key can overtake: it would take away the same question
+  // asked again. So the asker is told at once, and once.
+  const close = () => {
+    if (!closed.current) {
+      closed.current = true;
+      dialog.current?.close();
+      props.onClose();
+    }
+  };
   return (
-    <dialog ref={dialog} class="dialog" aria-labelledby="dialog-title" onClose={props.onClose}>
+    <dialog ref={dialog} class="dialog" aria-labelledby="dialog-title" onCancel={close} onClose={close}>
       <h2 id="dialog-title">{props.title}</h2>
       <div>{props.children}</div>
       <div class="buttons">
-        <button type="button" class="button" onClick={() => dialog.current?.close()}>
+        <button type="button" class="button" onClick={close}>
           Keep it
         </button>
         <button
@@ -154,7 +164,7 @@ export function Confirm(props: {
           class={`button ${props.danger ? "danger" : "primary"}`}
           onClick={() => {
             props.onConfirm();
-            dialog.current?.close();
+            close();
           }}
         >
           {props.action}
