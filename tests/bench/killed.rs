@@ -91,7 +91,7 @@ async fn worker_dies() -> Duration {
     let now = SystemClock.now();
     let id = JobId::from_ulid(SystemClock.fresh_name().to_string()).unwrap();
     let new = NewJob {
-        asker: Asker { is_looking: false, ..Asker::new(id.clone(), "bench".parse().unwrap(), 3600) },
+        asker: Asker::new(id.clone(), "bench".parse().unwrap(), 3600),
         spec: JobSpec {
             messages: vec![Message::user("killed")],
             settings: ModelSettings { model: "slow".to_owned(), ..Default::default() },

@@ -60,6 +60,7 @@ pub(crate) async fn measure(report: Report, quick: bool) {
         let job = caller.start("standard", &format!("warm-up {n}")).await;
         caller.until_done(&job).await;
     }
+    let _ = at_rest(&system).await;
     let standard = |name, plan, watched, model, goal| Kind { name, plan, asks: 3, watched, model, goal };
     let text = |name, plan, watched, model| Kind { name, plan, asks: 1, watched, model, goal: None };
     let goal = Some(Goal::AtMost(WRITE_UNITS));
@@ -83,7 +84,6 @@ pub(crate) async fn measure(report: Report, quick: bool) {
     for kind in &kinds {
         count(&report, &model, &system, &caller, kind).await;
     }
-    report.note("unwatched: whoever starts a job by the API counts as watching for its first two seconds");
     report.note("units as the embedded table reports them; refused requests would be charged and are not in them");
     report.note("dollars at list prices, the worker billed for the model's time alone; the model itself costs more");
 }
@@ -101,16 +101,7 @@ async fn count(report: &Report, model: &Model, system: &System, caller: &Caller,
         // A workflow's nodes are asked about other things than the job was.
         model.answered(kind.name, kind.asks).await;
     }
-    let mut asked = system.metered();
-    loop {
-        tokio::time::sleep(SETTLED).await;
-        let now = system.metered();
-        if now == asked {
-            break;
-        }
-        asked = now;
-    }
-    let Metered { table, queues } = asked.since(&before);
+    let Metered { table, queues } = at_rest(system).await.since(&before);
     let view = caller.until_over(&job).await;
     assert_eq!(view["status"], "completed", "{view}");
     let name = kind.name;
@@ -124,6 +115,19 @@ async fn count(report: &Report, model: &Model, system: &System, caller: &Caller,
     report.value(&format!("{name}: a million of them"), dollars.iter().map(|(_, dollars)| dollars).sum(), "USD", None);
     let parts: Vec<String> = dollars.iter().map(|(what, dollars)| format!("{what} {dollars:.1}")).collect();
     report.note(&format!("{name}: USD: {}", parts.join(", ")));
+}
+
+/// What was asked for by the time that nothing more is.
+async fn at_rest(system: &System) -> Metered {
+    let mut asked = system.metered();
+    loop {
+        tokio::time::sleep(SETTLED).await;
+        let now = system.metered();
+        if now == asked {
+            return asked;
+        }
+        asked = now;
+    }
 }
 
 fn dollars(

@@ -81,7 +81,6 @@ async fn fill(store: &Store, number: usize, now: Timestamp) {
         asker: Asker {
             thread: Some(format!("thread-{}", number / 10).parse().unwrap()),
             message: Some(message(number)),
-            is_looking: false,
             ..Asker::new(id.clone(), user(number), 7 * 24 * 3600)
         },
         spec: JobSpec {

@@ -105,10 +105,7 @@ async fn a_key_that_was_called_off_is_free_again_after_ten_minutes_r166() {
     };
     assert_eq!(until.since(world.clock.now()), Duration::from_secs(600));
     let start = async || {
-        let asker = Asker {
-            is_looking: false,
-            ..Asker::new("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(), "ann".parse().unwrap(), 3600)
-        };
+        let asker = Asker::new("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(), "ann".parse().unwrap(), 3600);
         let key = Some(IdempotencyKey { key: "k".to_owned(), fingerprint: "f".to_owned() });
         let new = NewJob { asker, spec: JobSpec::default(), key, run: None, max_at_work: 1 };
         store.create(new, world.clock.now()).await.unwrap()

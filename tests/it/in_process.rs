@@ -37,7 +37,7 @@ fn writer(name: &str) -> WriterId {
 }
 
 fn new_job(id: &str, fingerprint: &str, input: &str) -> NewJob {
-    let asker = Asker { is_looking: false, ..Asker::new(job_of(id), "ann".parse().unwrap(), 3600) };
+    let asker = Asker::new(job_of(id), "ann".parse().unwrap(), 3600);
     let spec = JobSpec {
         messages: vec![Message::user(input)],
         settings: ModelSettings { model: "scripted".to_owned(), ..ModelSettings::default() },

@@ -37,21 +37,22 @@ async fn count(spec: JobSpec, script: impl FnOnce(&World), watched: bool) -> Ask
     let meter = Meter::default();
     let tools = tools::builtin::builtin(Arc::new(|| Timestamp::from_millis(1_763_800_000_000)));
     let Worker { mut engine, process } = world.worker("worker", &tools);
-    let times = LeaseTimes { renew_every: LONG, look_every: LONG, ..LeaseTimes::default() };
+    let times = LeaseTimes { renew_every: LONG, look_soonest: LONG, look_every: LONG, ..LeaseTimes::default() };
     let client = world.dynamodb.client_with(|config| config.interceptor(meter.clone()));
     engine.upkeep.store = Store::new(client, "nightshift", times);
     engine.settings.batching = Batching { watched_every: LONG, unwatched_every: LONG, ..Batching::default() };
     let worker = Worker { engine, process };
 
     let upkeep = &worker.engine.upkeep;
-    let asker = Asker {
-        is_looking: watched,
-        ..Asker::new(JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S3".to_owned()).unwrap(), "ann".parse().unwrap(), 3600)
-    };
+    let id = JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S3".to_owned()).unwrap();
+    let asker = Asker::new(id.clone(), "ann".parse().unwrap(), 3600);
     let new = NewJob { asker, spec, key: None, run: None, max_at_work: 1 };
     let CreateOutcome::Created(head) = upkeep.store.create(new, upkeep.clock.now()).await.unwrap() else {
         panic!("it was not created");
     };
+    if watched {
+        world.eyes().watch(&id, upkeep.clock.now() + LONG).await.unwrap();
+    }
     let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
     upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
     while world.deliver(&worker).await {}

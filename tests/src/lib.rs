@@ -40,6 +40,7 @@ pub fn quick(mut options: Options) -> Options {
     options.times = LeaseTimes {
         length: Duration::from_secs(3),
         renew_every: Duration::from_millis(600),
+        look_soonest: Duration::from_millis(20),
         look_every: Duration::from_millis(100),
         margin: Duration::from_millis(500),
     };

@@ -75,7 +75,7 @@ impl Starter {
         };
         let key = store::IdempotencyKey { key: format!("event:{id}"), fingerprint: id.clone() };
         let read = |is_tool: &dyn Fn(&str) -> bool| StartJobRequest::from_value(detail, &self.defaults, is_tool);
-        let started = Box::pin(self.start(user, read, Some(key), false, None)).await.map(drop);
+        let started = Box::pin(self.start(user, read, Some(key), None)).await.map(drop);
         (id, named, started)
     }
 

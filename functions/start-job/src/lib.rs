@@ -90,20 +90,19 @@ async fn start(
         fingerprint: idempotency::fingerprint(&body),
     });
     let read = |is_tool: &dyn Fn(&str) -> bool| StartJobRequest::parse(&body, &starter.defaults, is_tool);
-    let (status, view) = starter.start(user, read, key, true, trace_of(&headers)).await?;
+    let (status, view) = starter.start(user, read, key, trace_of(&headers)).await?;
     let location = [(header::LOCATION, paths::job(&view.summary.id))];
     Ok((status, location, Json(view)).into_response())
 }
 
 impl Starter {
     /// Starts the job that a request asks for, or finds the one that it started before. `read` checks the request, given
-    /// the names of the tools; `is_looking`: whether whoever asks is about to follow the job; `trace`: its place in a trace.
+    /// the names of the tools; `trace`: its place in a trace.
     async fn start(
         &self,
         user: UserId,
         read: impl FnOnce(&dyn Fn(&str) -> bool) -> Result<StartJobRequest, ApiError>,
         key: Option<store::IdempotencyKey>,
-        is_looking: bool,
         trace: Option<TraceParent>,
     ) -> Result<(StatusCode, JobView), ApiError> {
         if let Some(key) = &key
@@ -128,7 +127,7 @@ impl Starter {
             None => vec![],
         };
         spec.model_api_key = model_api_key.map(|key| self.seal(&key, &id)).transpose()?;
-        let asker = Asker { id, user, thread, message, retention_seconds, is_looking, trace };
+        let asker = Asker { id, user, thread, message, retention_seconds, trace };
         let (status, mut view) =
             self.create(NewJob { asker, spec, key, run: None, max_at_work: self.max_at_work }).await?;
         if let Some(workflow) = &mut view.workflow {

@@ -21,6 +21,8 @@ use crate::{Now, Settings, log::Log, window::Window};
 
 /// Most hints that wait for a poller.
 const MOST_HINTS: usize = 64;
+/// How long a job has viewers before that is noted: one that is over by then costs no such write.
+const NOTED_AFTER: Duration = Duration::from_millis(50);
 /// How long before its end a job's being watched is prolonged: the worker looks once a second.
 const NOTED_BEFORE: Duration = Duration::from_millis(1250);
 
@@ -233,7 +235,7 @@ impl Poller {
     /// text then comes in larger pieces.
     async fn keep_watched(&self, window: &watch::Sender<Window>) -> Infallible {
         let known = self.watched_until.since((self.now)());
-        sleep(known.saturating_sub(NOTED_BEFORE)).await;
+        sleep(known.saturating_sub(NOTED_BEFORE).max(NOTED_AFTER)).await;
         while !window.borrow().status().is_finished() {
             let until = (self.now)() + self.settings.watch_for;
             if let Err(error) = (self.log.note_watched)(self.job.clone(), until).await {

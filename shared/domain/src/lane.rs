@@ -118,7 +118,9 @@ pub struct LeaseTimes {
     pub length: Duration,
     /// How often it is renewed.
     pub renew_every: Duration,
-    /// How often a worker looks at its job's head: cancellation, messages, viewers.
+    /// How long a worker waits at least before it looks at its job's head: cancellation, messages, viewers.
+    pub look_soonest: Duration,
+    /// And at most.
     pub look_every: Duration,
     /// How long after a moment in which something should have happened the sweeper may look.
     pub margin: Duration,
@@ -129,6 +131,12 @@ impl LeaseTimes {
     fn least_margin(&self) -> Duration {
         self.margin / 3
     }
+
+    /// When to look at a job again that was asked for so long ago. Whoever asks for a job comes to watch it in its first
+    /// moments, and waits for its text no longer than half as long again.
+    pub fn look_after(&self, age: Duration) -> Duration {
+        (age / 2).clamp(self.look_soonest.min(self.look_every), self.look_every)
+    }
 }
 
 impl Default for LeaseTimes {
@@ -136,6 +144,7 @@ impl Default for LeaseTimes {
         Self {
             length: Duration::from_secs(9),
             renew_every: Duration::from_secs(3),
+            look_soonest: Duration::from_millis(50),
             look_every: Duration::from_secs(1),
             margin: Duration::from_secs(15),
         }
@@ -412,6 +421,12 @@ mod tests {
             Take::Claim(lane) => lane,
             Take::Dispose(disposition) => panic!("{disposition:?}"),
         }
+    }
+
+    #[test]
+    fn a_young_job_is_looked_at_more_often() {
+        let after = |age| LeaseTimes::default().look_after(Duration::from_millis(age)).as_millis();
+        assert_eq!([0, 60, 300, 1500, 60_000].map(after), [50, 50, 150, 750, 1000]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use domain::{id::JobId, lane::Fence, time::Timestamp};
 use queue::Ticket;
 use tokio::{
     sync::watch,
-    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 
 use crate::upkeep::Upkeep;
@@ -27,6 +27,8 @@ pub(crate) struct Keeper<'a> {
     pub(crate) job: &'a JobId,
     pub(crate) fence: &'a Fence,
     pub(crate) ticket: Option<&'a Ticket>,
+    /// When the job was asked for.
+    pub(crate) created_at: Timestamp,
     pub(crate) watched_until: watch::Sender<Timestamp>,
     /// When the lease ends; at first the one that the claim made.
     pub(crate) expires: watch::Sender<Instant>,
@@ -78,9 +80,9 @@ impl Keeper<'_> {
     }
 
     async fn look(&self) -> Stop {
-        let mut ticks = ticks(self.upkeep.store.times().look_every);
         loop {
-            ticks.tick().await;
+            let age = self.upkeep.clock.now().since(self.created_at);
+            sleep(self.upkeep.store.times().look_after(age)).await;
             match self.upkeep.store.head(self.job, false).await {
                 Ok(Some(head)) if !head.status().is_finished() => {
                     self.watched_until.send_replace(head.watched_until);

@@ -139,6 +139,7 @@ impl Turn<'_> {
             job: &job,
             fence: &fence,
             ticket: self.ticket,
+            created_at: head.created_at,
             watched_until,
             expires: watch::Sender::new(self.expires),
         };

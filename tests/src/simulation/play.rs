@@ -39,6 +39,8 @@ pub(super) const NEVER: Duration = Duration::from_secs(3600);
 const WORKERS: usize = 3;
 /// How often the sweeper comes.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
+/// How long the asker looks on.
+const WATCHED: Duration = Duration::from_secs(2);
 /// So short that a job whose worker has died stands still before it is taken over.
 const STALL_AFTER: Duration = Duration::from_secs(15);
 
@@ -152,6 +154,8 @@ impl Sim {
                 if let CreateOutcome::Created(head) = &created {
                     let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
                     let _ = upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await;
+                    // Whoever asked is there: text is written in small pieces at first.
+                    let _ = self.store(None).watch(&head.id, upkeep.clock.now() + WATCHED).await;
                 }
                 match created {
                     CreateOutcome::Created(head) | CreateOutcome::Existing(head) => Some(head.id),

@@ -12,9 +12,6 @@ use crate::{
     usage::Usage,
 };
 
-/// How long a new job counts as watched whose asker is about to look.
-const WATCHED_AT_FIRST: Duration = Duration::from_secs(2);
-
 /// The transaction that accepts a job, and the message that asks for its first turn.
 const START_REQUESTS: u32 = 2;
 
@@ -31,22 +28,20 @@ pub struct Asker {
     pub message: Option<MessageId>,
     /// Seconds that it is kept after its end.
     pub retention_seconds: u32,
-    /// Whether whoever asks is about to look: somebody, and not an event.
-    pub is_looking: bool,
     /// Its place in a trace, if it has one.
     pub trace: Option<TraceParent>,
 }
 
 impl Asker {
-    /// Somebody who is about to look, outside of any conversation and trace.
+    /// Somebody outside of any conversation and trace.
     pub fn new(id: JobId, user: UserId, retention_seconds: u32) -> Self {
-        Self { id, user, thread: None, message: None, retention_seconds, is_looking: true, trace: None }
+        Self { id, user, thread: None, message: None, retention_seconds, trace: None }
     }
 }
 
 /// A job as it is first recorded: it waits for the first turn of its one lane. A workflow's opens the others.
 pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) -> (Head, Lane) {
-    let Asker { id, user, thread, message, retention_seconds, is_looking, trace } = asker;
+    let Asker { id, user, thread, message, retention_seconds, trace } = asker;
     let limits = spec.limits;
     let longest = limits.queue() + limits.deadline() + LONGEST_PAUSE + Duration::from_secs(retention_seconds.into());
     let head = Head {
@@ -67,7 +62,7 @@ pub fn accept(asker: Asker, spec: &JobSpec, now: Timestamp, times: &LeaseTimes) 
         lanes_at_work: 1,
         paused_ms: 0,
         inbox: 0,
-        watched_until: if is_looking { now + WATCHED_AT_FIRST } else { now },
+        watched_until: now,
         trace,
         usage: Usage::default(),
         metrics: Metrics::default(),
