@@ -156,7 +156,7 @@ impl Stack {
             .with_requests(Some(queues.requests.clone()))
             .in_process(sqs.in_process());
         let events = EmbeddedEventBridge::new();
-        let bus = Some(EventBus::new(events.client(), "default"));
+        let bus = Some(EventBus::new(events.client(), "default").in_process(events.in_process()));
         let upkeep = Upkeep { store: store.clone(), queue, bus, clock: Arc::new(SystemClock) };
         let model = model_client::Config::new(options.model_url.clone(), options.model_api_key.clone());
         let engine = Engine {

@@ -1,5 +1,7 @@
 //! The event bus: where a job says that it has ended, so that somebody can be told who is not looking.
 
+use std::{fmt, sync::Arc};
+
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 use domain::{
     id::{InputRequestId, JobId, MessageId, ThreadId, UserId},
@@ -23,7 +25,14 @@ pub const REJECTED: &str = "Nightshift Job Rejected";
 #[derive(Debug, Clone)]
 pub struct EventBus {
     client: Client,
+    in_process: Option<Arc<dyn InProcessBus>>,
     name: String,
+}
+
+/// A bus in this process, on which events are put without a client.
+pub trait InProcessBus: fmt::Debug + Send + Sync {
+    /// Puts an event of this source and type on the bus.
+    fn put(&self, source: &str, detail_type: &str, detail: serde_json::Value);
 }
 
 /// What the bus is told of a job that ended or waits. Nothing of what was said in it: who is told may ask for it.
@@ -154,7 +163,13 @@ pub struct JobRejected {
 impl EventBus {
     /// The bus of this name.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
-        Self { client, name: name.into() }
+        Self { client, in_process: None, name: name.into() }
+    }
+
+    /// The same bus, which is in this process: it is told without the client.
+    #[must_use]
+    pub fn in_process(self, bus: Arc<dyn InProcessBus>) -> Self {
+        Self { in_process: Some(bus), ..self }
     }
 
     /// Tells of a job's end, or that it waits.
@@ -174,6 +189,11 @@ impl EventBus {
     }
 
     async fn put(&self, kind: &str, detail: &impl Serialize) -> Result<(), Error> {
+        if let Some(bus) = &self.in_process {
+            let detail = serde_json::to_value(detail).map_err(|error| Error(Box::new(error)))?;
+            bus.put(SOURCE, kind, detail);
+            return Ok(());
+        }
         let detail = serde_json::to_string(detail).map_err(|error| Error(Box::new(error)))?;
         let entry = PutEventsRequestEntry::builder()
             .event_bus_name(&self.name)

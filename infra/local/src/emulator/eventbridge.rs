@@ -17,13 +17,14 @@ use aws_smithy_runtime_api::client::{
     runtime_components::RuntimeComponents,
 };
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use queue::bus::InProcessBus;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{REGION, response};
 
-/// Events that are remembered.
-const REMEMBERED: usize = 10_000;
+/// Events that are remembered, a few kilobytes each.
+const REMEMBERED: usize = 100;
 
 /// Called with every event that asks for a job, as the bus hands it on.
 pub type Rule = Arc<dyn Fn(Value) + Send + Sync>;
@@ -66,6 +67,11 @@ impl EmbeddedEventBridge {
         }
     }
 
+    /// This bus as the queue package may tell it without a client.
+    pub fn in_process(&self) -> Arc<dyn InProcessBus> {
+        Arc::new(self.clone())
+    }
+
     /// A client with no retries, no time-outs and no signatures.
     pub fn client(&self) -> aws_sdk_eventbridge::Client {
         self.client_with(|config| config)
@@ -93,20 +99,23 @@ impl EmbeddedEventBridge {
         let Some(entries) = body["Entries"].as_array() else {
             return response(400, r#"{"__type":"ValidationException","message":"Entries is missing"}"#);
         };
-        let ids: Vec<Value> = entries.iter().map(|entry| json!({"EventId": self.take(entry)})).collect();
+        let take = |entry: &Value| {
+            let detail = entry["Detail"].as_str().and_then(|detail| serde_json::from_str(detail).ok());
+            self.take(entry["Source"].clone(), entry["DetailType"].clone(), detail.unwrap_or(Value::Null))
+        };
+        let ids: Vec<Value> = entries.iter().map(|entry| json!({"EventId": take(entry)})).collect();
         response(200, json!({"FailedEntryCount": 0, "Entries": ids}).to_string())
     }
 
-    fn take(&self, entry: &Value) -> String {
+    fn take(&self, source: Value, detail_type: Value, detail: Value) -> String {
         let id = ulid::Ulid::generate().to_string();
-        let detail = entry["Detail"].as_str().and_then(|detail| serde_json::from_str(detail).ok());
         let event: Value = json!({
             "version": "0",
             "id": id,
-            "source": entry["Source"],
-            "detail-type": entry["DetailType"],
+            "source": source,
+            "detail-type": detail_type,
             "region": REGION,
-            "detail": detail.unwrap_or(Value::Null),
+            "detail": detail,
         });
         if event["detail-type"] == queue::bus::REQUESTED {
             let rule = self.0.rule.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -121,6 +130,12 @@ impl EmbeddedEventBridge {
             events.push_back(event);
         });
         id
+    }
+}
+
+impl InProcessBus for EmbeddedEventBridge {
+    fn put(&self, source: &str, detail_type: &str, detail: Value) {
+        self.take(source.into(), detail_type.into(), detail);
     }
 }
 
