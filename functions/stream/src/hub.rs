@@ -20,7 +20,7 @@ use tokio::{
 use crate::{Now, Settings, log::Log, window::Window};
 
 /// Most hints that wait for a poller.
-const MOST_HINTS: usize = 64;
+pub(crate) const MOST_HINTS: usize = 64;
 /// How long a job has viewers before that is noted: one that is over by then costs no such write.
 const NOTED_AFTER: Duration = Duration::from_millis(50);
 /// How long before its end a job's being watched is prolonged: the worker looks once a second.
@@ -199,8 +199,10 @@ impl Poller {
             tokio::select! {
                 () = sleep(pause) => {}
                 // All that wait, so that a burst is shown at once.
-                _ = hints.recv_many(&mut told, MOST_HINTS) => {
-                    pause = self.settings.poll_quickly;
+                n_told = hints.recv_many(&mut told, MOST_HINTS) => {
+                    // Where events are told, the next one is, too: unless more came than could wait.
+                    let Settings { poll_quickly, poll_slowly, .. } = self.settings;
+                    pause = if n_told < MOST_HINTS { poll_slowly } else { poll_quickly };
                     if let Some(events) = following(cursor, told.drain(..)) {
                         cursor += events.len() as u64;
                         self.push(window, events);

@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    ops::RangeInclusive,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -25,6 +26,7 @@ use tokio::time::{Instant, advance, sleep, timeout};
 use tower::ServiceExt;
 
 use super::*;
+use crate::hub::{Hint, MOST_HINTS};
 
 type Frames = Pin<Box<dyn Stream<Item = Result<Bytes, Infallible>> + Send>>;
 
@@ -126,6 +128,13 @@ impl Table {
         let number = written.events.len() as u64 + 1;
         let origin = Some(Origin { lane: LaneName::main(), turn: 1, attempt: 1, node_id: None });
         written.events.push(Event { number, at: at(), origin, body });
+    }
+
+    /// What a hint has to tell of these events.
+    fn told(&self, numbers: RangeInclusive<usize>) -> Hint {
+        let by = Signature { writer: "a".parse().unwrap(), count: 1 };
+        let events = &self.lock().events[numbers.start() - 1..*numbers.end()];
+        Some(Arc::new(store::events_item(&job(), events, &by, at()).unwrap()))
     }
 
     fn is(&self, state: State) {
@@ -393,14 +402,34 @@ async fn a_hint_wakes_the_poller_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_told_of_events_polls_slowly_and_reads_at_once_what_was_too_much_to_tell() {
+    let table = Table::new();
+    let hub = table.hub();
+    let mut viewer = table.open(&hub, 0);
+    take(&mut viewer).await;
+    table.write(step());
+    hub.hint(&job(), table.told(1..=1));
+    assert_eq!(take_number(&mut viewer).await, 1);
+    let began = Instant::now();
+    assert!(timeout(Duration::from_millis(2500), take(&mut viewer)).await.is_err());
+    let polls: Vec<u128> = table.lock().reads.iter().map(|(at, ..)| (*at - began).as_millis()).collect();
+    assert_eq!(polls, [1000, 2000]);
+    let (many, began) = (2 * u64::try_from(MOST_HINTS).unwrap(), Instant::now());
+    for number in 2..=usize::try_from(many).unwrap() {
+        table.write(step());
+        hub.hint(&job(), table.told(number..=number));
+    }
+    for number in 2..=many {
+        assert_eq!(take_number(&mut viewer).await, number);
+    }
+    assert_eq!(began.elapsed(), Duration::from_millis(50));
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_that_a_hint_brings_are_not_read_again_and_what_it_leaves_out_is() {
     let table = Table::new();
     (0..9).for_each(|_| table.write(step()));
-    let told = |numbers: std::ops::RangeInclusive<usize>| {
-        let by = Signature { writer: "a".parse().unwrap(), count: 1 };
-        let events = &table.lock().events[numbers.start() - 1..*numbers.end()];
-        Some(Arc::new(store::events_item(&job(), events, &by, at()).unwrap()))
-    };
+    let told = |numbers| table.told(numbers);
     let hub = table.hub();
     let mut viewer = table.open(&hub, 9);
     take(&mut viewer).await;
