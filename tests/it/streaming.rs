@@ -1,8 +1,11 @@
 //! Following a job: from anywhere, by many, without a gap.
 
+use std::time::Duration;
+
 use local::demo_model::{Call, Fault, Gate, Script, Turn};
 use serde_json::{Value, json};
 use tests::{Frame, System, Viewer};
+use tokio::time::timeout;
 
 fn conversation() -> Script {
     Script::new()
@@ -73,6 +76,36 @@ async fn a_viewer_that_comes_back_at_every_event_misses_and_repeats_nothing() {
     }
     assert_eq!(text(&seen), "Let me see.\n\nIt is 3.");
     assert_eq!(seen.last().unwrap().event, "job.completed");
+}
+
+/// Between its looks at the head a worker waits no longer than the job is old.
+#[tokio::test]
+async fn text_that_waits_because_nobody_watched_is_written_for_who_comes() {
+    const LONG: Duration = Duration::from_secs(3600);
+    let system = System::with(|options| {
+        options.times.look_every = LONG;
+        options.engine.batching.unwatched_every = LONG;
+    })
+    .await;
+    let gate = Gate::new();
+    let script = Script::new().turn(Turn::pieces(["Soon, ", "done."]).fault(Fault::StallAfter(1, gate.clone())));
+    system.model.script("Early", script);
+    let job = system.submit(json!({"input": "Early"})).await;
+    gate.reached().await;
+    let mut viewer = system.follow(&job, 0).await;
+    let first = async {
+        loop {
+            let frame = viewer.next().await.unwrap();
+            if frame.event == "output.delta" {
+                return frame;
+            }
+        }
+    };
+    let first = timeout(Duration::from_secs(60), first).await.expect("the worker looks for viewers");
+    assert_eq!(first.data["text"], "Soon, ");
+    gate.open();
+    viewer.rest().await;
+    assert!(viewer.done);
 }
 
 #[tokio::test]
