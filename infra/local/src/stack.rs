@@ -76,7 +76,8 @@ pub struct Options {
     pub sweep_every: Duration,
     /// How long nothing may happen in a running job before its log says so.
     pub stall_after: Duration,
-    /// What counts the requests to the table and their units, if they are to be counted: they go by a client then.
+    /// What counts the requests to the table and their units, if they are to be counted: they go by a client then, and
+    /// viewers look for themselves, as on AWS.
     pub meter: Option<store::Meter>,
 }
 
@@ -168,7 +169,9 @@ impl Stack {
         };
         let tokens = StreamTokens::new(&token_key)?;
         let streams = Streams::new(store.clone(), tokens.clone(), Arc::new(now), options.streams);
-        tell_viewers(&dynamodb, &streams);
+        if options.meter.is_none() {
+            tell_viewers(&dynamodb, &streams);
+        }
         let starter = starter(&options, &url, &engine, tokens);
         let functions = functions(&options, &starter, &streams);
 
