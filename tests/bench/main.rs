@@ -13,6 +13,7 @@ mod log;
 mod machine;
 mod model;
 mod overhead;
+mod pace;
 mod report;
 mod requests;
 mod steady;

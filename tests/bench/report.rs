@@ -67,6 +67,17 @@ impl Report {
                          "p99": p99, "goal": goal, "met": met}));
     }
 
+    /// What came of several rounds: the one in the middle is held against the goal.
+    pub(crate) fn rounds(&self, name: &str, rounds: &[f64], unit: &str, goal: Option<Goal>) {
+        let mut sorted = rounds.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (least, p50, most) = (sorted[0], percentile(&sorted, 50.0), sorted[sorted.len() - 1]);
+        let judged = judged(p50, goal);
+        println!("  {name:58} p50 {p50:7.2}  from {least:7.2} to {most:7.2} {unit}  n {} {judged}", sorted.len());
+        let (goal, met) = (wanted(goal), met(p50, goal));
+        self.keep(json!({"name": name, "unit": unit, "rounds": rounds, "p50": p50, "goal": goal, "met": met}));
+    }
+
     /// A line that is no figure.
     pub(crate) fn note(&self, text: &str) {
         println!("  {text}");

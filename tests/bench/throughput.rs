@@ -11,6 +11,7 @@ use std::{
 use crate::{
     caller::Caller,
     model::{Model, Plan},
+    pace::Pace,
     report::{Goal, Report},
     system::{Setup, System},
 };
@@ -26,26 +27,59 @@ pub(crate) struct Ran {
     pub(crate) lasted: Vec<Duration>,
 }
 
+/// What a number of jobs at once came to, in each round.
+#[derive(Default)]
+struct Rounds {
+    jobs_a_second: Vec<f64>,
+    cpu_ms: Vec<f64>,
+    peak_mb: Vec<f64>,
+    pace: Vec<f64>,
+    accepted: Vec<Duration>,
+    lasted: Vec<Duration>,
+}
+
 pub(crate) async fn measure(report: Report, quick: bool) {
-    for (at_once, goal) in JOBS_A_SECOND {
+    let rounds = if quick { 1 } else { 5 };
+    let mut all = JOBS_A_SECOND.map(|(at_once, goal)| (at_once, goal, Rounds::default()));
+    // By turns, so that a machine that is slow for a while is so for both.
+    for _ in 0..rounds {
+        for (at_once, _, rounds) in &mut all {
+            let jobs = if quick { *at_once * 2 } else { 2000 };
+            rounds.add(*at_once, jobs).await;
+        }
+    }
+    for (at_once, goal, Rounds { jobs_a_second, cpu_ms, peak_mb, pace, accepted, lasted }) in &all {
+        let name = |what: &str| format!("{at_once} at once: {what}");
+        report.rounds(&format!("{at_once} at once"), jobs_a_second, "jobs/s", Some(Goal::AtLeast(*goal)));
+        report.spans(&name("start to finished"), lasted, None);
+        report.spans(&name("start to accepted"), accepted, None);
+        report.rounds(&name("the system's processor time"), cpu_ms, "ms/job", None);
+        report.rounds(&name("the system's memory at its peak"), peak_mb, "MB", Some(Goal::AtMost(MEMORY_MB)));
+        report.rounds(&name("the machine's pace"), pace, "µs/probe", None);
+        let each: Vec<String> =
+            jobs_a_second.iter().zip(pace).map(|(n, pace)| format!("{n:.0} at {pace:.0}")).collect();
+        report.note(&format!("{}, round by round: {}", name("jobs/s at µs/probe"), each.join(", ")));
+    }
+}
+
+impl Rounds {
+    /// One round, by a system of its own.
+    async fn add(&mut self, at_once: usize, jobs: usize) {
         let model = Model::start().await;
         model.plan("standard", Plan::standard(1));
         let data = tempfile::tempdir().unwrap();
         let system = System::start(&Setup::new(data.path(), &model.url));
         let caller = Caller::new(&system.url);
-        let jobs = if quick { at_once * 2 } else { 2000 };
         run(&caller, &model, "warm-up", at_once, at_once * 2).await;
-        let cpu = system.usage().cpu;
+        let (cpu, pace) = (system.usage().cpu, Pace::start());
         let Ran { took, accepted, lasted } = run(&caller, &model, "measured", at_once, jobs).await;
+        self.pace.push(pace.finish());
         let used = system.usage();
-        let cpu = (used.cpu - cpu).as_secs_f64() * 1000.0 / jobs as f64;
-        let a_second = jobs as f64 / took.as_secs_f64();
-        report.value(&format!("{at_once} at once"), a_second, "jobs/s", Some(Goal::AtLeast(goal)));
-        report.spans(&format!("{at_once} at once: start to finished"), &lasted, None);
-        report.spans(&format!("{at_once} at once: start to accepted"), &accepted, None);
-        report.value(&format!("{at_once} at once: the system's processor time"), cpu, "ms/job", None);
-        let goal = Some(Goal::AtMost(MEMORY_MB));
-        report.value(&format!("{at_once} at once: the system's memory at its peak"), used.peak_mb, "MB", goal);
+        self.cpu_ms.push((used.cpu - cpu).as_secs_f64() * 1000.0 / jobs as f64);
+        self.peak_mb.push(used.peak_mb);
+        self.jobs_a_second.push(jobs as f64 / took.as_secs_f64());
+        self.accepted.extend(accepted);
+        self.lasted.extend(lasted);
     }
 }
 
