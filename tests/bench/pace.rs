@@ -1,6 +1,6 @@
-//! How quick the machine is while something is measured. A virtual machine's neighbours take caches and memory bandwidth from
-//! it, of which the kernel knows nothing; figures of two runs say something about the code when the machine's pace was the
-//! same.
+//! How quick the machine is while something is measured. A virtual machine is slower at times by a half, without any stolen
+//! time in the kernel's figures; those of two runs say something about the code when the pace was the same. It is the pace
+//! beside the load: a build that leaves less of the caches slows the probe, too.
 
 use std::{
     hint::black_box,
@@ -19,7 +19,7 @@ use crate::requests::two_agents;
 
 /// Between two probes.
 const EVERY: Duration = Duration::from_millis(50);
-/// How often a probe does its work: half a millisecond altogether, so that a probe takes a hundredth of one core.
+/// How often a probe does its work: a tenth of a millisecond altogether, so that probes take a five-hundredth of one core.
 const REPETITIONS: usize = 12;
 
 /// A thread that does the same small piece of work again and again.
@@ -54,7 +54,7 @@ impl Pace {
     }
 }
 
-/// Reads and prints JSON, which is what the system does most.
+/// Reads and prints JSON, as the system does.
 fn probe(document: &str) -> Duration {
     let begun = processor_time();
     for _ in 0..REPETITIONS {

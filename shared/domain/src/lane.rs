@@ -120,7 +120,7 @@ pub struct LeaseTimes {
     pub renew_every: Duration,
     /// How long a worker waits at least before it looks at its job's head: cancellation, messages, viewers.
     pub look_soonest: Duration,
-    /// And at most.
+    /// How long it waits at most.
     pub look_every: Duration,
     /// How long after a moment in which something should have happened the sweeper may look.
     pub margin: Duration,

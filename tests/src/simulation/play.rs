@@ -155,7 +155,7 @@ impl Sim {
                     let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
                     let _ = upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await;
                     // Whoever asked is there: text is written in small pieces at first.
-                    let _ = self.store(None).watch(&head.id, upkeep.clock.now() + WATCHED).await;
+                    self.store(None).watch(&head.id, upkeep.clock.now() + WATCHED).await.unwrap();
                 }
                 match created {
                     CreateOutcome::Created(head) | CreateOutcome::Existing(head) => Some(head.id),

@@ -166,3 +166,17 @@ impl HttpClient for EmbeddedEventBridge {
         SharedHttpConnector::new(self.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_hundred_events_are_remembered() {
+        let bus = EmbeddedEventBridge::new();
+        (0..REMEMBERED + 7).for_each(|n| bus.put("shop", "Sold", n.into()));
+        let events = bus.events();
+        let ends = [events.first(), events.last()].map(|event| event.unwrap()["detail"].as_u64().unwrap());
+        assert_eq!((events.len(), ends), (100, [7, 106]));
+    }
+}

@@ -103,7 +103,8 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Has `request` carried out, here and now or by the connection's thread; the receiver fails when that stopped before it came to it.
+    /// Has `request` carried out, here and now or by the connection's thread; the receiver fails when that stopped before it
+    /// came to it.
     pub(super) fn ask<T: Send + 'static>(
         &self,
         request: impl FnOnce(&Database) -> T + Send + 'static,
