@@ -180,7 +180,7 @@ async fn state(stack: &Stack) -> Value {
         .map(|depth| depth.visible + depth.in_flight + depth.delayed)
         .sum();
     let far = SystemClock.now() + Duration::from_secs(86_400);
-    let (due, _) = stack.starter.store.due(far, 1000).await.unwrap();
+    let (due, _) = stack.starter.store.due(far, 1000, store::DueFrom::default()).await.unwrap();
     json!({
         "jobs_followed": stack.streams.n_followed(),
         "messages": queued,

@@ -14,7 +14,7 @@ use domain::{
 };
 use engine::{Clock as _, SystemClock};
 use local::emulator::EmbeddedDynamoDb;
-use store::{CreateOutcome, JobFilter, NewJob, Store};
+use store::{CreateOutcome, DueFrom, JobFilter, NewJob, Store};
 
 const JOBS: usize = 10_000;
 const USERS: usize = 100;
@@ -52,7 +52,7 @@ async fn main() {
     for number in (0..JOBS).step_by(7).cycle().take(TIMES) {
         let filter = JobFilter { message: Some(message(number)), ..JobFilter::default() };
         let begun = Instant::now();
-        let page = store.list(&user(number), &filter, PAGE, None).await.unwrap();
+        let page = store.list(&user(number), &filter, PAGE, None, now).await.unwrap();
         by_message.push(begun.elapsed());
         assert_eq!(page.heads.len(), 1, "each message has one job");
     }
@@ -66,7 +66,7 @@ async fn main() {
         let mut sweeps = Vec::with_capacity(TIMES);
         for _ in 0..TIMES {
             let begun = Instant::now();
-            let (found, _) = store.due(at, SWEPT).await.unwrap();
+            let (found, _) = store.due(at, SWEPT, DueFrom::default()).await.unwrap();
             sweeps.push(begun.elapsed());
             assert_eq!(found.len(), due, "a page of each of the eight shards");
         }

@@ -3,6 +3,7 @@
 
 mod acting;
 mod budgets;
+mod commits;
 mod compaction;
 mod counterexamples;
 mod crash_points;

@@ -1,9 +1,14 @@
 //! Reading jobs: one's own, by every index, and nobody else's.
 
-use local::demo_model::{Fault, Gate, Script, Turn};
+use std::time::Duration;
+
+use domain::job::{Asker, JobSpec};
+use engine::Clock as _;
+use local::demo_model::{Call, Fault, Gate, Script, Turn};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::System;
+use store::{CreateOutcome, IdempotencyKey, JobFilter, NewJob};
+use tests::{System, world::World};
 
 async fn ids(system: &System, path: &str) -> Vec<Value> {
     system.get(path).await["data"].as_array().unwrap().iter().map(|job| job["id"].clone()).collect()
@@ -110,4 +115,48 @@ async fn tools_are_listed_with_their_schemas() {
     let tools = system.get("/tools").await;
     let add = tools["data"].as_array().unwrap().iter().find(|tool| tool["name"] == "add").unwrap();
     assert_eq!(add["parameters"]["required"], json!(["a", "b"]));
+}
+
+#[tokio::test]
+async fn a_call_that_has_no_record_yet_can_be_read_alone() {
+    let system = System::start().await;
+    let script = Script::new().turn(Turn::calls([Call::new("add", r#"{"a": 1, "b": 1}"#)])).turn(Turn::text("2"));
+    system.model.script("Ask first", script);
+    let job = system.submit(json!({"input": "Ask first", "tools": ["add"], "approval": {"add": "always"}})).await;
+    let path = format!("/jobs/{}", job["id"].as_str().unwrap());
+    let waiting = loop {
+        let job = system.get(&path).await;
+        assert!(job["finished_at"].is_null(), "{job}");
+        if job["status"] == "input_required" {
+            break job;
+        }
+    };
+    let call = &waiting["tool_calls"][0];
+    assert_eq!(call["status"], "pending");
+    assert_eq!(system.get(&format!("{path}/tool_calls/{}", call["id"].as_str().unwrap())).await, *call);
+    assert_eq!(system.answer(system.request(Method::GET, &format!("{path}/tool_calls/none"))).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_job_that_is_no_longer_kept_is_not_listed_and_its_key_says_so() {
+    let world = World::new().await;
+    let store = world.eyes();
+    let (ann, key) = ("ann".parse().unwrap(), IdempotencyKey { key: "k".to_owned(), fingerprint: "f".to_owned() });
+    let new = NewJob {
+        asker: Asker::new("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(), "ann".parse().unwrap(), 3600),
+        spec: JobSpec::default(),
+        key: Some(key.clone()),
+        run: None,
+        max_at_work: 1,
+    };
+    let CreateOutcome::Created(head) = store.create(new, world.clock.now()).await.unwrap() else {
+        panic!("not created")
+    };
+    let listed = async |now| store.list(&ann, &JobFilter::default(), 10, None, now).await.unwrap().heads.len();
+    let known = async |now| store.job_of_key(&ann, &key, now).await.unwrap();
+    let last = head.expires_at - Duration::from_millis(1);
+    assert_eq!((listed(last).await, known(last).await), (1, Some(CreateOutcome::Existing(head.clone()))));
+    // The table forgets it some time later.
+    let over = head.expires_at;
+    assert_eq!((listed(over).await, known(over).await), (0, Some(CreateOutcome::ExistingGone(head.id))));
 }

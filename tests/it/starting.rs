@@ -126,3 +126,51 @@ async fn a_callers_own_key_reaches_the_model_and_nobody_else_r186() {
         assert_eq!((status, error["error"]["param"].as_str()), (400, Some("model_api_key")), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_repeated_start_of_a_workflow_is_answered_with_its_graph_and_nodes() {
+    let system = System::start().await;
+    let script = Script::new().turn(Turn::text("Flown.")).turn(Turn::text("Landed."));
+    system.model.script("Flow", script);
+    let document = json!({"meta": {"version": "2.0.0", "name": "Flow"}, "nodes": [
+        {"id": "start", "type": "start", "data": {"label": "Start"}},
+        {"id": "a", "type": "agent", "data": {"label": "A", "model": "scripted", "prompt": "Be brief."}},
+    ], "edges": [{"id": "e", "source": "start", "target": "a"}]});
+    let body = json!({"input": "Flow", "workflow": document});
+    let (status, first) = post(&system, Some("flow"), "local", &body).await;
+    assert_eq!(status, 202, "{first}");
+    let flown = system.finished(&first).await;
+    let (status, again) = post(&system, Some("flow"), "local", &body).await;
+    assert_eq!((status, &again["workflow"]), (200, &flown["workflow"]));
+    assert_eq!(again["workflow"]["node_states"]["a"]["status"], "completed");
+
+    // What came of it is what a job that follows on it knows.
+    let next = system.submit(json!({"input": "And then?", "previous_job_id": first["id"]})).await;
+    assert_eq!(system.finished(&next).await["output"], "Landed.");
+    let requests = system.model.requests();
+    let told: Vec<_> = requests.last().unwrap().messages().iter().map(|message| message["content"].clone()).collect();
+    assert_eq!(told, ["Flow", "Flown.", "And then?"]);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_told_of_its_own_limit() {
+    let system = System::start().await;
+    let job = system.run("Limits", Script::new().turn(Turn::text("Here."))).await;
+    let id = job["id"].as_str().unwrap();
+    let long = "x".repeat(3 * 1024 * 1024);
+    let cases = [
+        (Method::POST, format!("/jobs/{id}/messages"), json!({"content": long})),
+        (Method::POST, format!("/jobs/{id}/retry"), json!({"node_id": long})),
+        (Method::PUT, "/workflows/long".to_owned(), json!({"nodes": long})),
+    ];
+    for (method, path, body) in cases {
+        let (status, error) = system.answer(system.request(method, &path).json(&body)).await;
+        assert_eq!(
+            (status.as_u16(), error["error"]["code"].as_str()),
+            (413, Some("body_too_large")),
+            "{path}: {error}"
+        );
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with("The body has 3145") && message.contains("may have 1048576"), "{path}: {message}");
+    }
+}

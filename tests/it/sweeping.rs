@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     event::{Event, EventBody},
     id::JobId,
-    job::{Asker, FinishReason, JobSpec, ModelSettings, Status},
+    job::{Asker, Ending, FinishReason, JobSpec, ModelSettings, Status},
     message::{Content, Message},
     time::Timestamp,
 };
@@ -17,7 +17,8 @@ use local::{
     emulator::fault::{Fault, Gate},
 };
 use queue::Line;
-use store::{CreateOutcome, NewJob, Record};
+use serde_json::Value;
+use store::{CreateOutcome, EndOutcome, NewJob, Record, Switches};
 use tests::world::{Meddler, Worker, World, nothing, without_condition, writes};
 use tools::ToolRegistry;
 
@@ -217,6 +218,117 @@ async fn a_job_that_waits_in_line_or_is_over_does_not_stand_still() {
     world.sweep(&worker).await;
     let record = record(&world, &job).await;
     assert!(record.events.last().unwrap().body.is_terminal() && stalls(&record).is_empty());
+}
+
+/// Names of jobs that are in the same shard of the due index as that of [`started`]: more than it gives at once.
+fn neighbours() -> impl Iterator<Item = String> {
+    let sum = |id: &str| id.bytes().rev().take(8).map(u32::from).sum::<u32>() % 8;
+    let ids = (0..).map(|n| format!("job_01JDA7Q3W5T8Z2K4M6N8P{n:05}"));
+    ids.filter(move |id| sum(id) == sum("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3")).take(60)
+}
+
+/// A job that is accepted under this name, for a user of its own; its first turn is not in line.
+async fn accepted(world: &World, id: String) -> JobId {
+    let new = NewJob {
+        asker: Asker::new(id.parse().unwrap(), id.parse().unwrap(), 3600),
+        spec: JobSpec { messages: vec![Message::user("Sweep")], ..JobSpec::default() },
+        key: None,
+        run: None,
+        max_at_work: 1,
+    };
+    let CreateOutcome::Created(head) = world.eyes().create(new, world.clock.now()).await.unwrap() else {
+        panic!("not created")
+    };
+    head.id
+}
+
+/// The same, and cancelled.
+async fn cancelled(world: &World, id: String) -> JobId {
+    let (job, by) = (accepted(world, id.clone()).await, id.replace("job_", "by-").parse().unwrap());
+    let ended = world.eyes().end(&job, Ending::Cancelled, None, &by, world.clock.now()).await.unwrap();
+    assert!(matches!(ended, EndOutcome::Ended(_)));
+    world.advance(Duration::from_millis(1));
+    job
+}
+
+/// The next event does not reach the bus, however often the SDK tries.
+fn bus_is_down(world: &World) {
+    for _ in 0..3 {
+        world.faults.when(|sent| sent.operation == "PutEvents", Fault::LoseRequest);
+    }
+}
+
+fn told(world: &World, job: &JobId) -> Vec<Value> {
+    let events = world.events.events();
+    events.into_iter().filter(|event| event["detail"]["job_id"] == job.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_bus_that_is_down_holds_up_nothing_but_what_it_is_to_be_told() {
+    let world = World::new().await;
+    let sweeper = world.worker("1", &ToolRegistry::new());
+    let mut ended = vec![];
+    for id in neighbours() {
+        ended.push(cancelled(&world, id).await);
+    }
+    // Its first turn was lost, and it comes after them.
+    let job = started(&world, &sweeper, true).await;
+    world.advance(Duration::from_secs(120));
+    bus_is_down(&world);
+    world.sweep(&sweeper).await;
+    let asked = || world.faults.sent().iter().filter(|sent| sent.operation == "PutEvents").count();
+    assert_eq!(asked(), 3, "one event, with the SDK's retries: who refuses once is not asked for each job");
+    assert!(world.deliver(&sweeper).await, "what comes after them is found");
+    assert_eq!(record(&world, &job).await.head.status(), Status::Completed);
+
+    // When the bus is back, it is told of each of them, once.
+    world.advance(Duration::from_secs(121));
+    world.sweep(&sweeper).await;
+    for id in &ended {
+        assert_eq!(told(&world, id).len(), 1, "{id}");
+        assert!(World::at_rest(&record(&world, id).await), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn jobs_expire_while_turns_are_paused_however_many_turns_are_owed() {
+    let world = World::new().await;
+    let sweeper = world.worker("1", &ToolRegistry::new());
+    // Their turns are overdue long before they are.
+    let mut jobs = vec![];
+    for id in neighbours() {
+        jobs.push(accepted(&world, id).await);
+    }
+    world.eyes().switch(Switches { turns_paused: true, jobs_paused: false }).await.unwrap();
+    world.advance(Duration::from_secs(3600));
+    world.sweep(&sweeper).await;
+    for job in &jobs {
+        assert_eq!(code(&record(&world, job).await), "queue_timeout", "{job}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_is_deleted_before_the_bus_knows_of_its_end_is_told_of_all_the_same() {
+    let world = World::new().await;
+    let sweeper = world.worker("1", &ToolRegistry::new());
+    let job = cancelled(&world, "job_01JDA7Q3W5T8Z2K4M6N8P00001".to_owned()).await;
+    let head = record(&world, &job).await.head;
+    // Long ago: without what is owed, everything would go at once.
+    world.advance(Duration::from_secs(60));
+    assert_eq!(world.eyes().delete(&head, world.clock.now()).await.unwrap(), store::DeleteOutcome::Deleted);
+    assert_eq!(world.record(&job).await.map(|record| record.head), None, "readers do not see it any more");
+    assert!(!format!("{:?}", world.eyes().mark_of_deleted(&job).await.unwrap()).contains("Sweep"), "its title is gone");
+    bus_is_down(&world);
+    world.advance(Duration::from_secs(60));
+    world.sweep(&sweeper).await;
+    assert!(world.faults.was_hit() && told(&world, &job).is_empty());
+    world.advance(Duration::from_secs(121));
+    world.sweep(&sweeper).await;
+    let kinds: Vec<_> = told(&world, &job).iter().map(|event| event["detail-type"].clone()).collect();
+    assert_eq!(kinds, ["Nightshift Job Cancelled"]);
+    let left: Vec<String> = items(&world, &job).await.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(left, ["head"], "and then it is gone");
+    assert_eq!(world.eyes().mark_of_deleted(&job).await.unwrap().unwrap().owes, None);
 }
 
 /// A message comes in between the sweeper's look and its writing that the job stands still.

@@ -1,6 +1,6 @@
 //! Turns: how a job gets from its input to its answer.
 
-use local::demo_model::{Call, Script, Turn};
+use local::demo_model::{Call, Fault, Gate, Script, Turn};
 use serde_json::json;
 use tests::{System, replayed, types};
 
@@ -43,6 +43,7 @@ async fn one_tool_turn_is_followed_by_the_answer() {
             "job.running",
             "turn.started",
             "tool_call.pending",
+            "tool_call.pending",
             "tool_call.running",
             "tool_call.completed",
             "turn.completed",
@@ -56,6 +57,30 @@ async fn one_tool_turn_is_followed_by_the_answer() {
     assert_eq!(messages[1]["tool_calls"][0]["function"]["name"], "add");
     assert_eq!((messages[2]["role"].as_str(), messages[2]["content"].as_str()), (Some("tool"), Some("5")));
     assert_eq!(messages[2]["tool_call_id"], messages[1]["tool_calls"][0]["id"]);
+}
+
+#[tokio::test]
+async fn viewers_see_a_call_while_its_arguments_are_written_r87() {
+    let system = System::start().await;
+    let gate = Gate::new();
+    let script = Script::new()
+        .turn(Turn::calls([add(2, 3).fragments(3)]).fault(Fault::StallAfter(1, gate.clone())))
+        .turn(Turn::text("It is 5."));
+    system.model.script("Slowly", script);
+    let job = system.submit(json!({"input": "Slowly", "tools": ["add"]})).await;
+    let mut viewer = system.follow(&job, 0).await;
+    let mut pending = async || loop {
+        let frame = viewer.next().await.unwrap();
+        if frame.event == "tool_call.pending" {
+            return frame.data;
+        }
+    };
+    let seen = pending().await;
+    assert_eq!((seen["name"].as_str(), seen["arguments"].as_str()), (Some("add"), Some("")), "the model still writes");
+    gate.open();
+    let whole = pending().await;
+    assert_eq!((&whole["id"], whole["arguments"].as_str()), (&seen["id"], Some(r#"{"a":2,"b":3}"#)));
+    assert_eq!(system.finished(&job).await["tool_calls"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -86,8 +86,12 @@ async fn jobs_of_every_release_so_far_are_finished_by_this_one() {
         // What had ended is as it was; what was begun and may not be repeated was not; what was done was not done anew.
         assert_eq!(record(&world, scenario::FINISHED).await, finished);
         assert_eq!((outside.n_looked(), outside.n_pushed()), (scenario::LOOKS_LEFT, 0), "{form}");
-        let due = world.eyes().due(domain::time::Timestamp::from_millis(i64::MAX), 100).await.unwrap();
-        assert_eq!(due, (vec![], false));
+        let (due, _) = world
+            .eyes()
+            .due(domain::time::Timestamp::from_millis(i64::MAX), 100, store::DueFrom::default())
+            .await
+            .unwrap();
+        assert_eq!(due, []);
         let items = form::items(&world).await;
         let at_work = items.iter().find(|item| item["sk"]["S"] == "at_work").unwrap();
         assert_eq!(at_work.get("jobs"), None, "{form}: jobs that are over count as being at work");

@@ -97,7 +97,7 @@ impl Desk {
 
 fn document(body: &[u8]) -> Result<Value, ApiError> {
     if body.len() > DOCUMENT_BYTES {
-        return Err(ApiError::TooLarge { bytes: body.len() });
+        return Err(ApiError::body_too_large(body.len(), DOCUMENT_BYTES));
     }
     match serde_json::from_slice(body) {
         Ok(document @ Value::Object(_)) => Ok(document),

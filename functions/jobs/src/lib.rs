@@ -12,18 +12,20 @@ use std::sync::Arc;
 use api::{
     address::StreamAddresses,
     error::{ApiError, Missing, method_not_allowed, route_not_found},
+    job_request::BODY_BYTES,
     job_view::{JobDetails, JobView, ToolView},
     paths, request_id,
     workflow_view::WorkflowView,
 };
 use axum::{
     Router,
+    extract::DefaultBodyLimit,
     middleware::from_fn,
     routing::{get, post},
 };
 use domain::{
     id::{JobId, UserId},
-    job::{Head, JobKind},
+    job::Head,
     time::Timestamp,
 };
 use queue::ContinuationQueue;
@@ -67,6 +69,8 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::WORKFLOW, get(catalogue::get).put(catalogue::put).delete(catalogue::delete))
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        // More than allowed is read, so that what is too long is answered as such.
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn(request_id::stamp))
         .with_state(desk)
         .merge(console)
@@ -100,7 +104,9 @@ impl Desk {
     }
 
     async fn view(&self, record: Record) -> Result<JobView, ApiError> {
-        let workflow = self.workflow(&record).await?;
+        let workflow = self.store.workflow_of(&record).await.map_err(unavailable)?;
+        let run = record.run.as_ref().map(|(_, run)| run);
+        let workflow = workflow.map(|workflow| WorkflowView::new(&workflow, &record.head, run, &record.lanes));
         let address = self.addresses.issue(&record.head.id, &record.head.user, (self.now)());
         let Record { head, lanes, metadata, inputs, events, output, .. } = record;
         let details = JobDetails::of(&head, &events, lanes.values(), inputs, metadata, (self.now)());
@@ -111,16 +117,6 @@ impl Desk {
             ..details
         };
         Ok(JobView::new(&head, details))
-    }
-
-    /// Where the job's workflow is, if it is one.
-    async fn workflow(&self, record: &Record) -> Result<Option<WorkflowView>, ApiError> {
-        if record.head.kind != JobKind::Workflow {
-            return Ok(None);
-        }
-        let spec = self.store.spec(&record.head.id).await.map_err(unavailable)?.and_then(|spec| spec.workflow);
-        let run = record.run.as_ref().map(|(_, run)| run);
-        Ok(spec.map(|spec| WorkflowView::new(&spec, &record.head, run, &record.lanes)))
     }
 }
 

@@ -16,7 +16,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use domain::event::ToolCallView;
+use domain::{event::ToolCallView, id::ToolCallId, replay::Replay};
 use store::After;
 use tokio::time::Instant;
 
@@ -48,7 +48,7 @@ pub(crate) async fn list(
     Query(query): Pairs,
 ) -> Result<Json<Page<JobSummaryView>>, ApiError> {
     let ListParameters { filter, limit, after } = ListParameters::read(query)?;
-    let page = desk.store.list(&user, &filter, limit, after.as_ref()).await.map_err(unavailable)?;
+    let page = desk.store.list(&user, &filter, limit, after.as_ref(), (desk.now)()).await.map_err(unavailable)?;
     Ok(Json(Page::new(page.heads.iter().map(JobSummaryView::new).collect(), page.next)))
 }
 
@@ -92,9 +92,14 @@ pub(crate) async fn tool_call(
 ) -> Result<Json<ToolCallView>, ApiError> {
     let head = desk.own_head(&user, &id).await?;
     let missing = || ApiError::NotFound(Missing::ToolCall);
-    let call = call.parse().map_err(|_| missing())?;
-    let call = desk.store.tool_call(&head.id, &call).await.map_err(unavailable)?.ok_or_else(missing)?;
-    Ok(Json(whole_tool_call(&call)))
+    let call: ToolCallId = call.parse().map_err(|_| missing())?;
+    if let Some(call) = desk.store.tool_call(&head.id, &call).await.map_err(unavailable)? {
+        return Ok(Json(whole_tool_call(&call)));
+    }
+    // Not on record before it runs, nor while it changes nothing outside: then the log alone tells of it.
+    let record = desk.own_record(&user, &id, false).await?;
+    let mut calls = Replay::of(&record.events).lanes.into_values().flat_map(|lane| lane.tool_calls);
+    calls.find(|shown| shown.id == call.as_str()).map(Json).ok_or_else(missing)
 }
 
 pub(crate) async fn tools(State(desk): State<Desk>, User(_): User) -> Json<ToolsView> {

@@ -108,7 +108,7 @@ impl Starter {
         if let Some(key) = &key
             && let Some(known) = self.store.job_of_key(&user, key, (self.now)()).await.map_err(unavailable)?
         {
-            return self.answer(known).await;
+            return self.answer(known, |_| None).await;
         }
         self.refuse_when_paused().await?;
         let is_tool = |name: &str| self.tools.iter().any(|tool| tool == name);
@@ -117,7 +117,7 @@ impl Starter {
             request.continue_from(self.said_in(&previous, &user).await?);
             let bytes = serde_json::to_vec(&request.spec.messages).map_or(0, |json| json.len());
             if bytes > BODY_BYTES {
-                return Err(ApiError::TooLarge { bytes });
+                return Err(ApiError::input_too_large(bytes));
             }
         }
         let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
@@ -156,11 +156,8 @@ impl Starter {
                 tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "first turn not sent");
             }
         }
-        let (status, mut view) = self.answer(created.clone()).await?;
-        if let (CreateOutcome::Created(head), Some(workflow)) = (&created, workflow) {
-            view.workflow = Some(WorkflowView::new(&workflow, head, run.as_ref(), &Default::default()));
-        }
-        Ok((status, view))
+        let begun = |head: &Head| Some(WorkflowView::new(&*workflow?, head, run.as_ref(), &Default::default()));
+        self.answer(created, begun).await
     }
 
     fn seal(&self, key: &ModelApiKey, job: &JobId) -> Result<Sealed, ApiError> {
@@ -173,18 +170,26 @@ impl Starter {
         Ok(sealing.seal(nonce, key.reveal(), job))
     }
 
-    async fn answer(&self, outcome: CreateOutcome) -> Result<(StatusCode, JobView), ApiError> {
+    /// The answer to a start. `begun`: where the workflow of a job that was just created is, if it is one.
+    async fn answer(
+        &self,
+        outcome: CreateOutcome,
+        begun: impl FnOnce(&Head) -> Option<WorkflowView>,
+    ) -> Result<(StatusCode, JobView), ApiError> {
         match outcome {
             CreateOutcome::Created(head) => {
-                let details = JobDetails { turn: 1, last_event: 1, ..JobDetails::default() };
+                let details = JobDetails { turn: 1, last_event: 1, workflow: begun(&head), ..JobDetails::default() };
                 Ok((StatusCode::ACCEPTED, self.view(&head, details)))
             }
             CreateOutcome::Existing(head) => {
                 let record = self.store.with_log(&head.id, true).await.map_err(unavailable)?;
                 let Some(record) = record else { return Err(gone(&head.id)) };
-                let Record { head, events, lanes, inputs, metadata, output, .. } = record;
+                let workflow = self.store.workflow_of(&record).await.map_err(unavailable)?;
+                let Record { head, events, lanes, inputs, metadata, output, run, .. } = record;
+                let run = run.as_ref().map(|(_, run)| run);
+                let workflow = workflow.map(|workflow| WorkflowView::new(&workflow, &head, run, &lanes));
                 let details = JobDetails::of(&head, &events, lanes.values(), inputs, metadata, (self.now)());
-                let details = JobDetails { output: output.unwrap_or(details.output), ..details };
+                let details = JobDetails { output: output.unwrap_or(details.output), workflow, ..details };
                 Ok((StatusCode::OK, self.view(&head, details)))
             }
             CreateOutcome::ExistingGone(job) => Err(gone(&job)),
@@ -216,7 +221,11 @@ impl Starter {
             });
         }
         let Some(spec) = &record.spec else { return Ok(vec![]) };
-        Ok(conversation(&spec.messages, &record.turns, &record.inbox, &LaneName::main(), u32::MAX, record.head.inbox))
+        let (main, known) = (LaneName::main(), record.head.inbox);
+        let mut said = conversation(&spec.messages, &record.turns, &record.inbox, &main, u32::MAX, known);
+        // A workflow's lanes have said it in pieces; what its user was told is its output.
+        said.extend(record.output.filter(|output| !output.is_empty()).map(Message::assistant));
+        Ok(said)
     }
 }
 
@@ -238,7 +247,9 @@ fn called_off() -> ApiError {
 fn gone(job: &JobId) -> ApiError {
     ApiError::Conflict {
         code: "job_gone",
-        message: format!("This Idempotency-Key started {job}, which was deleted. Use a new key to start another job."),
+        message: format!(
+            "This Idempotency-Key started {job}, which is no longer kept. Use a new key to start another job."
+        ),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn retry(
     if let Some(key) = &key
         && let Some(known) = starter.store.job_of_key(&user, key, (starter.now)()).await.map_err(unavailable)?
     {
-        let (status, view) = starter.answer(known).await?;
+        let (status, view) = starter.answer(known, |_| None).await?;
         return Ok((status, [(header::LOCATION, paths::job(&view.summary.id))], Json(view)).into_response());
     }
     starter.refuse_when_paused().await?;

@@ -170,7 +170,7 @@ impl RetryRequest {
 
 fn object(body: &[u8], expected: &str) -> Result<Members, ApiError> {
     if body.len() > BODY_BYTES {
-        return Err(ApiError::TooLarge { bytes: body.len() });
+        return Err(ApiError::body_too_large(body.len(), BODY_BYTES));
     }
     match serde_json::from_slice(body) {
         Ok(Value::Object(map)) => Ok(Members::new(map, "")),

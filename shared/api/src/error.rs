@@ -96,11 +96,15 @@ pub enum ApiError {
         /// What is in the way and what to do.
         message: String,
     },
-    /// The input is longer than it may be.
-    #[error("the input is too large")]
+    /// The input, or a request's body, is longer than it may be.
+    #[error("the {part} is too large")]
     TooLarge {
+        /// What is: `input` or `body`.
+        part: &'static str,
         /// Bytes that came.
         bytes: usize,
+        /// Bytes that may come.
+        most: usize,
     },
     /// The request is well formed, and contradicts what is on record.
     #[error("unprocessable: {code}")]
@@ -154,6 +158,16 @@ impl ApiError {
         }
     }
 
+    /// A job's input is too long, with this many bytes.
+    pub fn input_too_large(bytes: usize) -> Self {
+        Self::TooLarge { part: "input", bytes, most: limits::INPUT_BYTES }
+    }
+
+    /// A request's body is too long, with this many bytes where `most` may come.
+    pub fn body_too_large(bytes: usize, most: usize) -> Self {
+        Self::TooLarge { part: "body", bytes, most }
+    }
+
     /// The same idempotency key came with another body.
     pub fn idempotency_key_reused() -> Self {
         Self::Unprocessable {
@@ -198,7 +212,7 @@ impl ApiError {
         let (param, details) = match self {
             Self::Invalid(findings) => (findings.first().map(|finding| finding.param.clone()), findings.clone()),
             Self::Unprocessable { param, .. } => (param.map(str::to_owned), Vec::new()),
-            Self::TooLarge { .. } => (Some("input".to_owned()), Vec::new()),
+            Self::TooLarge { part, .. } => (Some((*part).to_owned()), Vec::new()),
             _ => (None, Vec::new()),
         };
         ErrorBody {
@@ -224,7 +238,8 @@ impl ApiError {
             Self::NotFound(Missing::Route) => ("not_found", "route_not_found"),
             Self::MethodNotAllowed => ("method_not_allowed", "method_not_allowed"),
             Self::Conflict { code, .. } => ("conflict", code),
-            Self::TooLarge { .. } => ("too_large", "input_too_large"),
+            Self::TooLarge { part: "input", .. } => ("too_large", "input_too_large"),
+            Self::TooLarge { .. } => ("too_large", "body_too_large"),
             Self::Unprocessable { code, .. } => ("unprocessable", code),
             Self::RateLimited { .. } => ("rate_limited", "too_many_jobs"),
             Self::Internal(_) => ("internal", "internal"),
@@ -273,9 +288,8 @@ impl ApiError {
                 "The route does not have this method. Use one that the `Allow` header names.".to_owned()
             }
             Self::Conflict { message, .. } | Self::Unprocessable { message, .. } => message.clone(),
-            Self::TooLarge { bytes } => format!(
-                "The input has {bytes} bytes and may have {}. Send less of it, or files and images by their address.",
-                limits::INPUT_BYTES
+            Self::TooLarge { part, bytes, most } => format!(
+                "The {part} has {bytes} bytes and may have {most}. Send less of it, or files and images by their address."
             ),
             Self::RateLimited { limit, .. } => format!(
                 "You have {limit} jobs at work, as many as allowed. Wait until one has ended, or cancel one, and try again."
@@ -437,7 +451,8 @@ mod tests {
             (ApiError::NotFound(Missing::Route), 404, "not_found", "route_not_found", None),
             (ApiError::MethodNotAllowed, 405, "method_not_allowed", "method_not_allowed", None),
             (ApiError::job_finished(), 409, "conflict", "job_finished", None),
-            (ApiError::TooLarge { bytes: 5_000_000 }, 413, "too_large", "input_too_large", None),
+            (ApiError::input_too_large(5_000_000), 413, "too_large", "input_too_large", None),
+            (ApiError::body_too_large(5_000_000, 1_000_000), 413, "too_large", "body_too_large", None),
             (ApiError::idempotency_key_reused(), 422, "unprocessable", "idempotency_key_reused", None),
             (ApiError::RateLimited { limit: 5, retry_after: second }, 429, "rate_limited", "too_many_jobs", Some("2")),
             (ApiError::internal(Inner), 500, "internal", "internal", None),

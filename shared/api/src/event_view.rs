@@ -4,9 +4,12 @@ use domain::{
     event::{Event, EventBody},
     id::{JobId, LaneName},
     job::Status,
+    limits,
     time::Timestamp,
 };
 use serde::Serialize;
+
+use crate::answer_size;
 
 /// The `data` of an event's frame.
 ///
@@ -79,12 +82,14 @@ pub struct EventsView<'a> {
 }
 
 impl<'a> EventsView<'a> {
-    /// The events after the cursor `after` of a job with this status.
+    /// The events after the cursor `after` of a job with this status; not all of them, when they are more than one answer
+    /// may hold.
     pub fn new(job: &'a JobId, events: &'a [Event], after: u64, status: Status) -> Self {
         let data: Vec<_> = events
             .iter()
             .map(|event| NumberedEventView { number: event.number, event: EventView::new(job, event) })
             .collect();
+        let data = answer_size::fitting(data, limits::ANSWER_BYTES);
         let last_event = data.last().map_or(after, |event| event.number);
         Self { data, last_event, status }
     }

@@ -110,7 +110,7 @@ impl StartJobRequest {
     /// [`ApiError::TooLarge`], or [`ApiError::Invalid`] with everything that was found.
     pub fn parse(body: &[u8], defaults: &Defaults, is_tool: &dyn Fn(&str) -> bool) -> Result<Self, ApiError> {
         if body.len() > BODY_BYTES {
-            return Err(ApiError::TooLarge { bytes: body.len() });
+            return Err(ApiError::body_too_large(body.len(), BODY_BYTES));
         }
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(ApiError::invalid("body", "The body is empty. Send a JSON object with at least `input`."));
@@ -130,7 +130,7 @@ impl StartJobRequest {
             return Err(ApiError::invalid("body", "The body must be a JSON object with at least `input`."));
         };
         if let Some(bytes) = map.get("input").map(json_bytes).filter(|bytes| *bytes > INPUT_BYTES) {
-            return Err(ApiError::TooLarge { bytes });
+            return Err(ApiError::input_too_large(bytes));
         }
         let mut findings = Findings::default();
         let request = Self::read(Members::new(map, ""), defaults, is_tool, &mut findings);

@@ -16,7 +16,7 @@ use domain::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::workflow_view::WorkflowView;
+use crate::{answer_size, workflow_view::WorkflowView};
 
 /// What a job's view takes from elsewhere than its head.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -96,6 +96,11 @@ pub struct JobView {
     pub tool_calls: Vec<ToolCallView>,
     /// What it asks, or asked, of people and clients.
     pub input_requests: Vec<InputRequest>,
+    /// Whether the whole would have been over [`limits::ANSWER_BYTES`]: then texts of calls, nodes and answered questions
+    /// are cut, and in the extreme the oldest of them are left out. A call that is asked for alone is whole, and so is the
+    /// log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shortened: bool,
     /// Where its workflow is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<WorkflowView>,
@@ -178,7 +183,7 @@ impl JobSummaryView {
 }
 
 impl JobView {
-    /// The job with this head and these details.
+    /// The job with this head and these details, cut to what one answer may hold.
     pub fn new(head: &Head, details: JobDetails) -> Self {
         let (output, output_truncated) = if details.output.len() > limits::JOB_OUTPUT_BYTES {
             cut(&details.output, limits::JOB_OUTPUT_BYTES)
@@ -189,10 +194,11 @@ impl JobView {
         if let Some((usage, metrics)) = details.so_far {
             (summary.usage, summary.metrics) = (usage, metrics);
         }
-        Self {
+        let mut view = Self {
             summary,
             output,
             output_truncated,
+            shortened: false,
             turn: details.turn,
             attempt: details.attempt,
             last_event: details.last_event,
@@ -201,7 +207,9 @@ impl JobView {
             workflow: details.workflow,
             stream_url: details.stream_url,
             metadata: details.metadata,
-        }
+        };
+        answer_size::shorten(&mut view, limits::ANSWER_BYTES);
+        view
     }
 }
 
@@ -273,7 +281,7 @@ pub struct ToolsView {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use domain::{
         id::LaneName,
         job::{FailedDuring, Owed},
@@ -284,11 +292,11 @@ mod tests {
 
     use super::*;
 
-    fn at(seconds: i64) -> Timestamp {
+    pub(crate) fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(1_763_800_000_000 + seconds * 1000)
     }
 
-    fn head(state: State) -> Head {
+    pub(crate) fn head(state: State) -> Head {
         Head {
             id: "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(),
             user: "ann".parse().unwrap(),
@@ -314,7 +322,7 @@ mod tests {
         }
     }
 
-    fn call(result: &str) -> ToolCall {
+    pub(crate) fn call(result: &str) -> ToolCall {
         ToolCall {
             request: RequestedCall { id: "c1".parse().unwrap(), name: "look".into(), arguments: "{}".into() },
             lane: LaneName::main(),

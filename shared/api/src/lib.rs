@@ -8,6 +8,7 @@
 
 pub mod act_request;
 pub mod address;
+mod answer_size;
 pub mod cursor;
 pub mod error;
 pub mod event_view;

@@ -294,7 +294,7 @@ pub struct ToolCallView {
     pub node_id: Option<String>,
     /// The tool.
     pub name: String,
-    /// The arguments as the model wrote them.
+    /// The arguments as the model wrote them; empty while it does.
     pub arguments: String,
     /// How far it got.
     pub status: ToolCallStatus,
@@ -350,7 +350,7 @@ pub fn cut(text: &str, longest: usize) -> (String, bool) {
 }
 
 impl ToolCallView {
-    /// A call that was seen in an answer, and nothing was done about yet.
+    /// A call that was seen in an answer, and nothing was done about yet; without arguments while they are being written.
     pub fn pending(call: &RequestedCall, lane: &LaneName, turn: u32, node_id: Option<&str>) -> Self {
         Self {
             id: call.id.to_string(),

@@ -128,7 +128,7 @@ pub struct LeaseTimes {
 
 impl LeaseTimes {
     /// How much of `margin` there has to be: more would move due times for nothing.
-    fn least_margin(&self) -> Duration {
+    pub fn least_margin(&self) -> Duration {
         self.margin / 3
     }
 
@@ -377,11 +377,14 @@ impl Lane {
     }
 
     /// What the sweeper does when it finds this lane in the due index: push the due time, longer each time (a backlog
-    /// is not a loss), but not beyond `look_by`, and ask for the turn unless somebody is at work. `None` when nothing is due.
+    /// is not a loss), but not beyond `look_by` nor the moment at which what it waits for expires, and ask for the turn unless
+    /// somebody is at work. `None` when nothing is due.
     pub fn swept(&self, now: Timestamp, look_by: Option<Timestamp>) -> Option<Swept> {
         self.due_at.filter(|due| self.open && *due <= now)?;
         let push = FIRST_PUSH.saturating_mul(1 << self.sweeps.min(10)).min(LONGEST_PUSH);
-        let due_at = look_by.filter(|by| *by > now).map_or(now + push, |by| by.min(now + push));
+        let expires = self.waits.as_ref().map(|waits| waits.until);
+        let bounds = [look_by, expires].into_iter().flatten().filter(|by| *by > now);
+        let due_at = bounds.fold(now + push, Timestamp::min);
         let lane = Self { due_at: Some(due_at), sweeps: self.sweeps + 1, ..self.clone() };
         Some(Swept { lane, ask: !self.is_leased(now) && !self.is_waiting(now) })
     }
@@ -505,5 +508,16 @@ mod tests {
         assert_eq!(lane.closed().swept(at(20), None), None);
         assert_eq!(lane.swept(at(20), Some(at(25))).unwrap().lane.due_at, Some(at(25)));
         assert_eq!(lane.swept(at(20), Some(at(20))).unwrap().lane.due_at, Some(at(50)), "what is past is no reason");
+    }
+
+    #[test]
+    fn what_waits_is_swept_no_later_than_it_expires() {
+        let times = LeaseTimes::default();
+        let waits = claimed(&fresh(), 1, "me", 0).paused(1, at(40), at(5), &times);
+        assert_eq!(waits.due_at, Some(at(20)));
+        let swept = waits.swept(at(20), None).unwrap();
+        assert_eq!((swept.lane.due_at, swept.ask), (Some(at(40)), false), "not 30 seconds later");
+        let expired = swept.lane.swept(at(40), None).unwrap();
+        assert_eq!((expired.lane.due_at, expired.ask), (Some(at(100)), true));
     }
 }

@@ -10,6 +10,8 @@ pub const INPUT_BYTES: usize = 4 * 1024 * 1024;
 pub const EVENT_OUTPUT_BYTES: usize = 64 * 1024;
 /// Longest output in an answer about a job, in bytes.
 pub const JOB_OUTPUT_BYTES: usize = 1024 * 1024;
+/// Largest answer of the API, in bytes of JSON: a Lambda function may answer with 6 MB (Lambda's quotas, response payload).
+pub const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Longest tool result in an event or in an answer about a job, in bytes (R184).
 pub const RESULT_VIEW_BYTES: usize = 32 * 1024;
 /// Longest arguments of a tool call, in bytes (R184).

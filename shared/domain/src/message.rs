@@ -51,6 +51,11 @@ impl Message {
         Self::User { content: Content::Text(text.into()) }
     }
 
+    /// What a model has said, without calls.
+    pub fn assistant(text: impl Into<String>) -> Self {
+        Self::Assistant { content: Content::Text(text.into()), tool_calls: vec![], reasoning_details: vec![] }
+    }
+
     /// Standing orders, as plain text.
     pub fn system(text: impl Into<String>) -> Self {
         Self::System { content: Content::Text(text.into()) }

@@ -39,7 +39,8 @@ pub fn so_far<'a>(
         let told = turns.entry((&origin.lane, origin.turn)).or_default();
         match &event.body {
             EventBody::TurnStarted { .. } => told.asked_at = Some(event.at),
-            EventBody::ToolCallPending(_) => told.answered(event.at),
+            // Without its arguments it is still being written.
+            EventBody::ToolCallPending(call) if !call.arguments.is_empty() => told.answered(event.at),
             // It was put off: nobody asks meanwhile.
             EventBody::ModelWaiting { .. } => told.asked_at = None,
             EventBody::TurnCompleted { usage, .. } => {

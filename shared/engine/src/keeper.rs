@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use domain::{id::JobId, lane::Fence, time::Timestamp};
+use domain::{id::JobId, job::Head, lane::Fence, time::Timestamp};
 use queue::Ticket;
 use tokio::{
     sync::watch,
@@ -83,7 +83,7 @@ impl Keeper<'_> {
         loop {
             let age = self.upkeep.clock.now().since(self.created_at);
             sleep(self.upkeep.store.times().look_after(age)).await;
-            match self.upkeep.store.head(self.job, false).await {
+            match self.head().await {
                 Ok(Some(head)) if !head.status().is_finished() => {
                     self.watched_until.send_replace(head.watched_until);
                 }
@@ -92,6 +92,15 @@ impl Keeper<'_> {
                     tracing::warn!(job.id = %self.job, error = &error as &dyn std::error::Error, "head not read");
                 }
             }
+        }
+    }
+
+    /// The head, as it may have been a moment ago; that it is not there is believed of a consistent read alone, since a young
+    /// job's may only not have arrived yet.
+    async fn head(&self) -> Result<Option<Head>, store::Error> {
+        match self.upkeep.store.head(self.job, false).await? {
+            Some(head) => Ok(Some(head)),
+            None => self.upkeep.store.head(self.job, true).await,
         }
     }
 }

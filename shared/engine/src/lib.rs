@@ -28,6 +28,7 @@ mod engine;
 mod keeper;
 mod model_call;
 mod questions;
+mod sweep;
 mod tool_calls;
 mod turn;
 mod upkeep;
@@ -37,5 +38,6 @@ pub use self::{
     clock::{Clock, SystemClock},
     emit::Batching,
     engine::{Delivery, Engine, Handled, Settings},
-    upkeep::{SweepReport, Upkeep},
+    sweep::SweepReport,
+    upkeep::{Told, Upkeep},
 };

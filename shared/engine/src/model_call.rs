@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use domain::{
     answer::{Answer, TURN_SEPARATOR},
+    event::{EventBody, ToolCallView},
     id::{JobId, ToolCallId},
     job::{Ending, FailedDuring, FinishReason, JobSpec, ModelSettings},
     lane::Lane,
@@ -63,6 +64,13 @@ impl Asked<'_> {
             response_format: settings.response_format.clone(),
         }
     }
+
+    /// The event that shows a call to viewers as soon as the model begins to write it (R87): once more, with its arguments,
+    /// when the answer is whole.
+    fn pending(&self, call: &RequestedCall) -> EventBody {
+        let Lane { name, turn, node_id, .. } = self.lane;
+        ToolCallView::pending(call, name, *turn, node_id.as_deref()).into_event()
+    }
 }
 
 impl Engine {
@@ -102,6 +110,11 @@ impl Engine {
                 ModelEvent::ReasoningDelta(delta) => {
                     emitter.reasoning(delta.clone()).await;
                     reasoning.push_str(&delta);
+                }
+                // What has no id, or one of an earlier call, is given one when the answer is whole.
+                ModelEvent::ToolCallSeen { id: Some(id), name, .. } if !asked.call_ids.contains(&id) => {
+                    let being_written = RequestedCall { id, name, arguments: String::new() };
+                    emitter.event(asked.pending(&being_written)).await;
                 }
                 ModelEvent::ToolCallSeen { .. } => {}
                 ModelEvent::Completed(completion) => {

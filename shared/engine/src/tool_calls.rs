@@ -19,11 +19,11 @@ use domain::{
     turn::repetitions,
     workflow::Tools,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use serde_json::Value;
 use signals::count;
 use store::{FinishOutcome, Held, Record, StartOutcome};
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tools::{ClientTool, Ending, RegisteredTool, ToolContext, ToolRegistry, fingerprint::fingerprint};
 
@@ -141,16 +141,19 @@ impl Turn<'_> {
         let fingerprints: Vec<String> = requests.iter().map(|call| fingerprint(&call.name, &call.arguments)).collect();
         // Dropped with the turn: whatever a tool has spawned is told to stop.
         let cancel = CancellationToken::new();
+        let recording = Mutex::new(());
         let _stop_when_dropped = cancel.clone().drop_guard();
         let calls = (0..).zip(requests).zip(&fingerprints).map(|((index, request), fingerprint)| {
             let repeated = repetitions(&calling.record.turns, &of_turn.0, of_turn.1, &fingerprints, index as usize);
+            let (cancel, recording) = (&cancel, &recording);
             let call =
-                Call { turn: self, held, emitter, calling, cancel: &cancel, index, request, fingerprint, repeated };
+                Call { turn: self, held, emitter, calling, cancel, recording, index, request, fingerprint, repeated };
             call.run(known.and_then(|known| known.get(&index)))
         });
         let (mut ended, mut open) = (BTreeMap::new(), Vec::new());
-        for outcome in try_join_all(calls).await? {
-            match outcome {
+        // All of them to their ends, whatever becomes of one: what a call has done is not to be forgotten.
+        for outcome in join_all(calls).await {
+            match outcome? {
                 CallEnd::Ended(call) => drop(ended.insert(call.index, *call)),
                 CallEnd::Waits(request, new) => open.push((*request, new)),
                 CallEnd::LeaseLost => return Ok(Calls::LeaseLost),
@@ -167,6 +170,9 @@ struct Call<'a> {
     emitter: &'a Emitter,
     calling: &'a Calling<'a>,
     cancel: &'a CancellationToken,
+    /// Held while a start is recorded. Each looks at the lane in a transaction, and the table refuses all but one of those
+    /// that do so at once: the calls of a turn would hold each other up.
+    recording: &'a Mutex<()>,
     index: u32,
     request: &'a RequestedCall,
     fingerprint: &'a str,
@@ -301,7 +307,7 @@ impl Call<'_> {
         );
         count::tool_skipped(self.counted_as());
         let call = self.call(now, Progress::Finished { outcome, at: now });
-        Ok(match self.turn.engine.upkeep.store.start_call(self.held, &call, None).await? {
+        Ok(match self.record_start(&call, None).await? {
             StartOutcome::Started => Some(call),
             StartOutcome::Taken(there) => Some(*there).filter(|call| call.outcome().is_some()),
             StartOutcome::LeaseLost => None,
@@ -327,9 +333,15 @@ impl Call<'_> {
         self.turn.engine.upkeep.clock.now()
     }
 
+    async fn record_start(&self, call: &ToolCall, known: Option<&ToolCall>) -> Result<StartOutcome, store::Error> {
+        let _alone = self.recording.lock().await;
+        self.turn.engine.upkeep.store.start_call(self.held, call, known).await
+    }
+
     async fn mark_unknown(&self, known: &ToolCall) -> Result<Option<ToolCall>, Broken> {
         let upkeep = &self.turn.engine.upkeep;
         let now = upkeep.clock.now();
+        let _alone = self.recording.lock().await;
         Ok(match upkeep.store.mark_call_unknown(self.held, known, now).await? {
             StartOutcome::Started => {
                 let outcome = ToolOutcome::Unknown;
@@ -355,7 +367,7 @@ impl Call<'_> {
         // What changes nothing outside needs no record that it has begun.
         let is_recorded = known.is_some() || self.calling.tools.registry.replay(&self.request.name) != Replay::Safe;
         if is_recorded {
-            match upkeep.store.start_call(self.held, &started, known).await? {
+            match self.record_start(&started, known).await? {
                 StartOutcome::Started => {}
                 // Finished meanwhile by the worker that was thought dead: its result stands.
                 StartOutcome::Taken(there) => return Ok(Some(*there).filter(|call| call.outcome().is_some())),

@@ -106,7 +106,7 @@ impl Turn<'_> {
     pub(crate) async fn run(self, mut held: Held, record: Option<Box<Record>>) -> Result<Handled, store::Error> {
         let (begun, lane, epoch) = (Instant::now(), held.lane().clone(), held.fence.epoch);
         let (word, handled) = match Box::pin(self.attempt(&mut held, record)).await {
-            Ok(outcome) => (outcome.word(), self.conclude(&held, outcome).await),
+            Ok(outcome) => (outcome.word(), self.conclude(&held, lane.turn, outcome).await),
             Err(error) => (TurnOutcome::Failed, Err(error)),
         };
         let time = begun.elapsed();
@@ -168,7 +168,7 @@ impl Turn<'_> {
         })
     }
 
-    async fn conclude(&self, held: &Held, outcome: Outcome) -> Result<Handled, store::Error> {
+    async fn conclude(&self, held: &Held, turn: u32, outcome: Outcome) -> Result<Handled, store::Error> {
         let upkeep = &self.engine.upkeep;
         match outcome {
             Outcome::Next(continuation) => {
@@ -190,12 +190,12 @@ impl Turn<'_> {
             // Another lane asks.
             Outcome::Waits(requests) if requests.is_empty() => Ok(Handled::Done),
             Outcome::Waits(requests) => {
-                upkeep.announce(&held.job.head, held.lane(), &requests).await?;
+                let _ = upkeep.announce(&held.job.head, held.lane(), &requests).await?;
                 Ok(Handled::Done)
             }
-            Outcome::Lost => Ok(Handled::Back),
+            Outcome::Lost => self.lost(held, turn).await,
             Outcome::Completed(head) => {
-                upkeep.settle(&head).await?;
+                let _ = upkeep.settle(&head).await?;
                 Ok(Handled::Done)
             }
             Outcome::End(ending) => {
@@ -211,12 +211,39 @@ impl Turn<'_> {
 
     async fn settle(&self, held: &Held) -> Result<Handled, store::Error> {
         let upkeep = &self.engine.upkeep;
-        if let Some(head) = upkeep.store.head(held.id(), true).await?
-            && head.owed().any()
-        {
-            upkeep.settle(&head).await?;
+        match upkeep.store.head(held.id(), true).await? {
+            // Whoever said that it is over was wrong: the message is all that asks for the turn.
+            Some(head) if !head.status().is_finished() => return Ok(Handled::Back),
+            Some(head) if head.owed().any() => drop(upkeep.settle(&head).await?),
+            Some(_) | None => {}
         }
         Ok(Handled::Done)
+    }
+
+    /// The lease is gone. Often that is our own commit, which a renewal under way has met, or whose answer was lost: what
+    /// follows on it is done at once then, as for a message that comes again, and not when this one does.
+    async fn lost(&self, held: &Held, turn: u32) -> Result<Handled, store::Error> {
+        let upkeep = &self.engine.upkeep;
+        let now = upkeep.clock.now();
+        let Some(lane) = upkeep.store.lane(held.id(), &held.fence.lane).await? else { return Ok(Handled::Back) };
+        let message = Continuation { job: held.id().clone(), lane: lane.name.clone(), turn };
+        // Nobody but the lease's holder leaves a lane so.
+        let let_go = lane.open && lane.turn == turn && lane.epoch == held.fence.epoch + 1 && lane.lease.is_none();
+        match &lane.waits {
+            None if let_go => {
+                let delay =
+                    lane.due_at.map_or(Duration::ZERO, |due| (due - upkeep.store.times().least_margin()).since(now));
+                upkeep.send_to(Line::Continuations, &message, delay).await;
+                Ok(Handled::Done)
+            }
+            Some(waits) if let_go && !waits.announced => {
+                let requests = upkeep.store.load(held.id()).await?.map(|record| record.inputs).unwrap_or_default();
+                let of_lane: Vec<_> = requests.into_iter().filter(|request| request.lane == lane.name).collect();
+                let _ = upkeep.announce(&held.job.head, &lane, &of_lane).await?;
+                Ok(Handled::Done)
+            }
+            _ => upkeep.dispose(&message, self.ticket, true, lane.dispose(turn, true, now), &held.job.head).await,
+        }
     }
 
     /// The job as the turn begins; nothing when the lease was lost, or the job is over.
@@ -380,7 +407,16 @@ impl Turn<'_> {
         let sums = totals(&held.job.head, held.job.lanes.values(), &record.turns, now);
         for _ in 0..COMMIT_TRIES {
             let last = LastCommit { answer, output: &output, sums, events: &events, log_end };
-            match upkeep.store.complete(held, last, now).await? {
+            let outcome = match upkeep.store.complete(held, last, now).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    if !is_recorded {
+                        self.save(held, emitter, answer, events).await;
+                    }
+                    return Err(error.into());
+                }
+            };
+            match outcome {
                 CommitOutcome::Completed(head) => return Ok(Outcome::Completed(head)),
                 CommitOutcome::LeaseLost => return Ok(Outcome::Lost),
                 CommitOutcome::LogMoved => match upkeep.store.free_number(held.id(), &held.fence).await? {
@@ -399,6 +435,23 @@ impl Turn<'_> {
             }
         }
         Ok(Outcome::Lost)
+    }
+
+    /// The last commit could not be made: what the model said is put on record all the same, and the turn's last events into
+    /// the log, so that the next attempt commits them and asks nobody again. Should the commit have been made after all, or
+    /// come late, one of the two is refused.
+    async fn save(&self, held: &mut Held, emitter: &Emitter, answer: &Answer, events: Vec<(EventBody, Timestamp)>) {
+        // The attempt that ends the turn says that it has ended.
+        for (body, _) in events.into_iter().filter(|(body, _)| !matches!(body, EventBody::TurnCompleted { .. })) {
+            emitter.event(body).await;
+        }
+        match self.record(held, emitter, answer).await {
+            Ok(_) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(job.id = %held.id(), error, "the answer is not on record; the model will be asked again");
+            }
+        }
     }
 
     /// Ends the turn, once its events are in the log: the lane's next one is owed.

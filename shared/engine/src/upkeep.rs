@@ -1,12 +1,12 @@
-//! What keeps jobs going apart from turns: stray messages, what finished jobs owe, and the sweep.
+//! What keeps jobs going apart from turns: stray messages, and what finished jobs owe.
 
 use std::{sync::Arc, time::Duration};
 
 use domain::{
     continuation::Continuation,
-    id::{JobId, LaneName},
+    id::JobId,
     input_request::InputRequest,
-    job::{Ending, FailedDuring, FinishReason, Head, JobError, Metrics, State},
+    job::{Ending, FailedDuring, FinishReason, Head, JobError, Metrics},
     lane::{Disposition, Lane},
 };
 use queue::{
@@ -14,16 +14,22 @@ use queue::{
     bus::{EventBus, JobNotice},
 };
 use signals::{count, trace};
-use store::{Due, EndOutcome, Stall, Store, SweptLane};
-use tokio::time::Instant;
+use store::{EndOutcome, Store};
 
 use crate::{Handled, clock::Clock};
 
-/// How many due entries of each shard one pass takes.
-const PAGE: u32 = 50;
 /// How much longer than somebody else's lease, or one that is still to be claimed, a message is hidden: so that it does not
 /// come back a moment too early.
 pub(crate) const HIDDEN_LONGER: Duration = Duration::from_secs(1);
+
+/// Whether the event bus knows what it is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It does, or jobs tell it nothing.
+    Done,
+    /// It could not be reached, or refused: the sweeper tells.
+    StaysOwed,
+}
 
 /// The table, the queues and the time.
 #[derive(Debug, Clone)]
@@ -36,29 +42,6 @@ pub struct Upkeep {
     pub bus: Option<EventBus>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-}
-
-/// What a sweep found and did (R63).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SweepReport {
-    /// Lanes whose continuation was sent again.
-    pub continuations_sent: u32,
-    /// Pauses of which the event bus was told late.
-    pub pauses_announced: u32,
-    /// Running jobs of which it was said that they stand still.
-    pub jobs_stalled: u32,
-    /// Jobs that were failed because their time was up.
-    pub jobs_expired: u32,
-    /// Jobs whose end was settled.
-    pub jobs_settled: u32,
-    /// Deleted jobs whose items were removed.
-    pub jobs_purged: u32,
-    /// Entries that needed nothing.
-    pub untouched: u32,
-    /// Entries that could not be dealt with; they come again.
-    pub failed: u32,
-    /// Whether the time was up before everything was looked at.
-    pub has_more: bool,
 }
 
 impl Upkeep {
@@ -107,37 +90,49 @@ impl Upkeep {
     ///
     /// # Errors
     /// When the table cannot be read or written.
-    pub async fn settle(&self, head: &Head) -> Result<(), store::Error> {
-        if head.owed().terminal {
-            self.store.write_terminal(&head.id, &self.clock.fresh_name(), self.clock.now()).await?;
-        }
-        if let Some(bus) = self.bus.as_ref().filter(|_| head.owed().notification)
-            && let Err(error) = bus.tell(&JobNotice::of(head)).await
-        {
-            // It stays owed: the sweeper tells.
-            tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "the job's end was not told");
-            return Ok(());
+    pub async fn settle(&self, head: &Head) -> Result<Told, store::Error> {
+        self.end_log(head).await?;
+        if head.owed().notification && self.tell(&JobNotice::of(head)).await == Told::StaysOwed {
+            return Ok(Told::StaysOwed);
         }
         if self.store.settled(head).await? {
             job_ended(head);
         }
+        Ok(Told::Done)
+    }
+
+    /// Writes a finished job's terminal event, if it is owed.
+    pub(crate) async fn end_log(&self, head: &Head) -> Result<(), store::Error> {
+        if head.owed().terminal {
+            self.store.write_terminal(&head.id, &self.clock.fresh_name(), self.clock.now()).await?;
+        }
         Ok(())
+    }
+
+    /// Tells the event bus, if jobs are to tell it anything.
+    pub(crate) async fn tell(&self, notice: &JobNotice) -> Told {
+        let Some(bus) = &self.bus else { return Told::Done };
+        match bus.tell(notice).await {
+            Ok(()) => Told::Done,
+            Err(error) => {
+                let (kind, error) = (notice.detail_type(), &error as &dyn std::error::Error);
+                tracing::warn!(job.id = %notice.job_id, kind, error, "the event bus was not told");
+                Told::StaysOwed
+            }
+        }
     }
 
     /// Tells the event bus that a lane waits for answers to these.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn announce(&self, head: &Head, lane: &Lane, requests: &[InputRequest]) -> Result<(), store::Error> {
+    pub async fn announce(&self, head: &Head, lane: &Lane, requests: &[InputRequest]) -> Result<Told, store::Error> {
         let open: Vec<&InputRequest> = requests.iter().filter(|request| request.is_open()).collect();
-        if let Some(bus) = &self.bus
-            && let Err(error) = bus.tell(&JobNotice::waiting(head, &open, self.clock.now())).await
-        {
-            // It stays owed: the sweeper tells.
-            tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "the pause was not told");
-            return Ok(());
+        if self.tell(&JobNotice::waiting(head, &open, self.clock.now())).await == Told::StaysOwed {
+            return Ok(Told::StaysOwed);
         }
-        self.store.announced(head, lane).await
+        self.store.announced(head, lane).await?;
+        Ok(Told::Done)
     }
 
     /// Ends a job from outside of its turns, and settles it.
@@ -184,129 +179,10 @@ impl Upkeep {
         }
         Ok(owed.len())
     }
-
-    /// Looks at everything that is past its due time, for at most `budget`. `stall_after`: how long nothing may happen in a
-    /// running job before its log says so.
-    ///
-    /// # Errors
-    /// When the index cannot be read. A single entry that fails is counted and comes again.
-    pub async fn sweep(&self, budget: Duration, stall_after: Duration) -> Result<SweepReport, store::Error> {
-        let until = Instant::now() + budget;
-        let paused = self.store.switches().await?.turns_paused;
-        let mut report = SweepReport::default();
-        loop {
-            let (due, more) = self.store.due(self.clock.now(), PAGE).await?;
-            let before = report.failed + report.untouched;
-            let found = due.len();
-            for entry in due {
-                if Instant::now() >= until {
-                    report.has_more = true;
-                    return Ok(report);
-                }
-                if paused && matches!(entry, Due::Lane(..)) {
-                    report.untouched += 1;
-                    continue;
-                }
-                if let Err(error) = self.sweep_entry(&entry, stall_after, &mut report).await {
-                    report.failed += 1;
-                    tracing::warn!(?entry, error = &error as &dyn std::error::Error, "not swept");
-                }
-            }
-            // What was dealt with is due no more; when nothing was, the rest would only come round again.
-            let stuck = (report.failed + report.untouched - before) as usize >= found;
-            if !more || stuck {
-                report.has_more = more;
-                return Ok(report);
-            }
-        }
-    }
-
-    async fn sweep_entry(
-        &self,
-        entry: &Due,
-        stall_after: Duration,
-        report: &mut SweepReport,
-    ) -> Result<(), store::Error> {
-        match entry {
-            Due::Lane(job, lane) => self.sweep_lane(job, lane, stall_after, report).await,
-            Due::Job(job) => self.sweep_job(job, report).await,
-        }
-    }
-
-    async fn sweep_lane(
-        &self,
-        job: &JobId,
-        lane: &LaneName,
-        stall_after: Duration,
-        report: &mut SweepReport,
-    ) -> Result<(), store::Error> {
-        let (by, now) = (self.clock.fresh_name(), self.clock.now());
-        let (needs, stall) = self.store.sweep_lane(job, lane, stall_after, &by, now).await?;
-        match needs {
-            SweptLane::Ask(continuation) => {
-                self.send(&continuation, Duration::ZERO).await;
-                report.continuations_sent += 1;
-            }
-            SweptLane::Announce(head, lane) => {
-                let record = self.store.load(job).await?;
-                let requests = record.map(|record| record.inputs).unwrap_or_default();
-                let of_lane: Vec<_> = requests.into_iter().filter(|request| request.lane == lane.name).collect();
-                self.announce(&head, &lane, &of_lane).await?;
-                report.pauses_announced += 1;
-            }
-            SweptLane::Nothing => report.untouched += 1,
-        }
-        if let Some(stall) = stall {
-            report.jobs_stalled += 1;
-            self.tell_of_stall(&stall).await;
-        }
-        Ok(())
-    }
-
-    /// Tells of a job that stands still. The bus is told once, or not at all: the log has it.
-    async fn tell_of_stall(&self, stall: &Stall) {
-        let Stall { head, since } = stall;
-        count::job_stalled();
-        tracing::warn!(job.id = %head.id, stalled.since = %since, "a job stands still");
-        if let Some(bus) = &self.bus
-            && let Err(error) = bus.tell(&JobNotice::stalled(head, *since, self.clock.now())).await
-        {
-            tracing::warn!(job.id = %head.id, error = &error as &dyn std::error::Error, "the stall was not told");
-        }
-    }
-
-    async fn sweep_job(&self, job: &JobId, report: &mut SweepReport) -> Result<(), store::Error> {
-        let Some(head) = self.store.head(job, true).await? else {
-            if self.store.is_deleted(job).await? {
-                self.store.purge(job).await?;
-                report.jobs_purged += 1;
-            }
-            return Ok(());
-        };
-        let now = self.clock.now();
-        let ending = match &head.state {
-            State::Finished { owed, .. } if owed.any() => {
-                self.settle(&head).await?;
-                report.jobs_settled += 1;
-                return Ok(());
-            }
-            State::Queued { until } if *until <= now => queue_timeout(),
-            State::Running { deadline_at } if *deadline_at <= now => deadline_passed(&head, 0),
-            _ => {
-                report.untouched += 1;
-                return Ok(());
-            }
-        };
-        match self.end(job, ending).await? {
-            EndOutcome::Ended(_) => report.jobs_expired += 1,
-            EndOutcome::Already(_) | EndOutcome::LeaseLost | EndOutcome::Gone => report.untouched += 1,
-        }
-        Ok(())
-    }
 }
 
 /// Told once for a job, by whoever settles it.
-fn job_ended(head: &Head) {
+pub(crate) fn job_ended(head: &Head) {
     let Metrics { total_turns, tool_call_count, tool_execution_time_ms, model_time_ms, queue_time_ms, .. } =
         head.metrics;
     tracing::info!(
@@ -332,7 +208,7 @@ fn job_ended(head: &Head) {
 }
 
 /// How a job ends that nobody took up in time.
-fn queue_timeout() -> Ending {
+pub(crate) fn queue_timeout() -> Ending {
     let message = "No worker took the job up in time (limits.queue_seconds)".to_owned();
     failed(FinishReason::QueueTimeout, "queue_timeout", message, FailedDuring::Queue, 0)
 }

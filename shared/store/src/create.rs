@@ -63,7 +63,7 @@ pub enum CreateOutcome {
     Created(Head),
     /// The same request was accepted before, as this job.
     Existing(Head),
-    /// The same request was accepted before, and its job is gone.
+    /// The same request was accepted before, and its job is gone, or no longer kept.
     ExistingGone(JobId),
     /// The key was used for another request.
     KeyReused,
@@ -135,7 +135,7 @@ impl Store {
         let token = head.id.as_str();
         match self.transact(token, writes).await? {
             Ok(()) => Ok(CreateOutcome::Created(head)),
-            Err(verdicts) => self.refused(key, &verdicts, &head).await,
+            Err(verdicts) => self.refused(key, &verdicts, &head, now).await,
         }
     }
 
@@ -168,7 +168,7 @@ impl Store {
     ) -> Result<Option<CreateOutcome>, Error> {
         match self.get(Key::idempotency(user, &key.key), true).await? {
             Some(item) if text(&item, CALLED_OFF_UNTIL).is_some_and(|until| *until <= *now.to_string()) => Ok(None),
-            Some(item) => self.known(&item, &key.fingerprint).await.map(Some),
+            Some(item) => self.known(&item, &key.fingerprint, now).await.map(Some),
             None => Ok(None),
         }
     }
@@ -178,9 +178,10 @@ impl Store {
         key: Option<IdempotencyKey>,
         verdicts: &[Verdict],
         head: &Head,
+        now: Timestamp,
     ) -> Result<CreateOutcome, Error> {
         if let (Some(key), Some(Verdict::Refused(Some(item)))) = (key, verdicts.get(KEY_PLACE)) {
-            return self.known(item, &key.fingerprint).await;
+            return self.known(item, &key.fingerprint, now).await;
         }
         match verdicts.get(HEAD_PLACE) {
             // Written by ourselves: a repetition of the request that the token no longer covers.
@@ -189,7 +190,7 @@ impl Store {
         }
     }
 
-    async fn known(&self, item: &Item, fingerprint: &str) -> Result<CreateOutcome, Error> {
+    async fn known(&self, item: &Item, fingerprint: &str, now: Timestamp) -> Result<CreateOutcome, Error> {
         if text(item, CALLED_OFF_UNTIL).is_some() {
             return Ok(CreateOutcome::CalledOff);
         }
@@ -198,8 +199,8 @@ impl Store {
         }
         let job = job_in(item)?;
         Ok(match self.head(&job, true).await? {
-            Some(head) => CreateOutcome::Existing(head),
-            None => CreateOutcome::ExistingGone(job),
+            Some(head) if head.expires_at > now => CreateOutcome::Existing(head),
+            Some(_) | None => CreateOutcome::ExistingGone(job),
         })
     }
 

@@ -8,7 +8,7 @@ use domain::{id::JobId, job::Head, time::Timestamp};
 use crate::{
     Store,
     error::Error,
-    item::{Item, at, s, sort_of, stamped},
+    item::{Item, OWES, at, owes_item, s, sort_of, stamped},
     key::{Key, Sort, due_shard},
     list::key_of,
     query::Range,
@@ -33,7 +33,7 @@ pub enum DeleteOutcome {
 
 impl Store {
     /// Marks a finished job as deleted. Its items go with [`Store::purge`]: at once when nobody can be at work on it any
-    /// more, else when the sweeper comes by.
+    /// more and the event bus knows of its end, else when the sweeper comes by.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -42,16 +42,21 @@ impl Store {
             return Ok(DeleteOutcome::AtWork);
         }
         let purge_at = now + self.times.length + self.times.margin;
-        // In the head's place: whose the job was, what it was about and how it went goes at once.
-        let mark = Item::from([
+        // In the head's place: whose the job was, what it was about and how it went goes at once, or as soon as the event bus
+        // knows that it has ended.
+        let mut mark = Item::from([
             ("deleted".to_owned(), AttributeValue::Bool(true)),
             ("due_at".to_owned(), at(purge_at)),
             ("due_shard".to_owned(), s(due_shard(&head.id))),
         ]);
+        let is_owed = head.owed().notification;
+        if is_owed {
+            mark.insert(OWES.to_owned(), AttributeValue::M(owes_item(head, &self.times)?));
+        }
         let mark = Write::put(stamped(Key::of(&head.id, &Sort::Head), now + MARK_LIVES, mark));
         self.write(mark.when("attribute_exists(#pk)", [])).await?;
         let over_for = head.finished_at().map_or(Duration::ZERO, |ended| now.since(ended));
-        if over_for > self.times.length {
+        if over_for > self.times.length && !is_owed {
             self.purge(&head.id).await?;
         }
         Ok(DeleteOutcome::Deleted)
@@ -72,7 +77,7 @@ impl Store {
             }
             start = next;
         }
-        let done = Write::update(Key::of(job, &Sort::Head), "REMOVE #due_at, #due_shard", []);
+        let done = Write::update(Key::of(job, &Sort::Head), "REMOVE #due_at, #due_shard, #owes", []);
         self.write(done.when("attribute_exists(#deleted)", [])).await.map(drop)
     }
 

@@ -76,8 +76,9 @@ pub enum Verdict {
 pub(crate) enum Cancelled {
     /// Conditions do not hold; one verdict for each item, in order.
     Refused(Vec<Verdict>),
-    /// Another transaction was at work on one of its items: try again.
-    Conflict,
+    /// Another transaction was at work on one of its items, or the table took no more just then: try again. With what it
+    /// is when that does not help. (The SDK tries nothing again that was cancelled.)
+    Busy(Error),
     /// Anything else.
     Failed(Error),
 }
@@ -86,7 +87,7 @@ pub(crate) enum Cancelled {
 pub(crate) fn cancelled(error: SdkError<TransactWriteItemsError>) -> Cancelled {
     let Some(TransactWriteItemsError::TransactionCanceledException(cause)) = error.as_service_error() else {
         return match error.as_service_error().and_then(ProvideErrorMetadata::code) {
-            Some("TransactionInProgressException") => Cancelled::Conflict,
+            Some("TransactionInProgressException") => Cancelled::Busy(Error::Contended),
             _ => Cancelled::Failed(Error::from_sdk(error)),
         };
     };
@@ -96,10 +97,10 @@ pub(crate) fn cancelled(error: SdkError<TransactWriteItemsError>) -> Cancelled {
         return Cancelled::Refused(reasons.iter().map(verdict).collect());
     }
     if has("TransactionConflict") {
-        return Cancelled::Conflict;
+        return Cancelled::Busy(Error::Contended);
     }
     if has("ThrottlingError") || has("ProvisionedThroughputExceeded") {
-        return Cancelled::Failed(Error::Throttled(Box::new(error)));
+        return Cancelled::Busy(Error::Throttled(Box::new(error)));
     }
     Cancelled::Failed(Error::Unavailable(Box::new(error)))
 }
@@ -141,10 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_tried_again_and_a_busy_table_is_told() {
-        assert!(matches!(cancelled(refused(&["None", "TransactionConflict"])), Cancelled::Conflict));
+    fn a_conflict_and_a_busy_table_are_tried_again() {
+        let conflict = cancelled(refused(&["None", "TransactionConflict"]));
+        assert!(matches!(conflict, Cancelled::Busy(Error::Contended)));
         for code in ["ThrottlingError", "ProvisionedThroughputExceeded"] {
-            assert!(matches!(cancelled(refused(&[code])), Cancelled::Failed(Error::Throttled(_))), "{code}");
+            assert!(matches!(cancelled(refused(&[code])), Cancelled::Busy(Error::Throttled(_))), "{code}");
         }
         assert!(matches!(cancelled(refused(&["ValidationError"])), Cancelled::Failed(Error::Unavailable(_))));
         for code in ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"] {

@@ -19,7 +19,7 @@ pub use self::event::{MOST_EVENTS, events_from_item, events_item};
 pub(crate) use self::{
     call::{call_from_item, call_item},
     event::signature,
-    head::{head_from_item, head_item, is_deleted, state_word},
+    head::{OWES, head_from_item, head_item, is_deleted, owes_from_mark, owes_item, state_word},
     input::{input_from_item, input_item, message_item},
     lane::{lane_from_item, lane_item},
     payload::{Payload, Unpacked, join, unpack},

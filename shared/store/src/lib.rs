@@ -73,7 +73,7 @@ pub use self::{
     meter::{Meter, Metered},
     query::PageRequest,
     read::Record,
-    sweep::{Due, Stall, SweptLane},
+    sweep::{Due, DueFrom, Mark, Stall, SweptLane},
     switches::Switches,
     tool_calls::{FinishOutcome, StartOutcome},
     turn::{CommitOutcome, Fenced, LastCommit},

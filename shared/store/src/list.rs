@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use domain::{
     id::{JobId, MessageId, ThreadId, UserId},
     job::{Head, Status},
+    time::Timestamp,
 };
 
 use crate::{
@@ -59,7 +60,8 @@ impl JobFilter {
 }
 
 impl Store {
-    /// A page of a user's jobs, those created before `after` when it is given.
+    /// A page of a user's jobs, those created before `after` when it is given. What is no longer kept at `now` is not
+    /// among them, however late the table forgets it.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -69,8 +71,10 @@ impl Store {
         filter: &JobFilter,
         limit: usize,
         after: Option<&JobId>,
+        now: Timestamp,
     ) -> Result<JobPage, Error> {
         let (index, key) = filter.index(user);
+        let is_shown = |head: &Head| head.user == *user && head.expires_at > now && filter.takes(head);
         let mut heads: Vec<Head> = Vec::new();
         let mut after = after.cloned();
         loop {
@@ -79,7 +83,7 @@ impl Store {
             for id in &ids {
                 after = Some(id.clone());
                 // The index lags behind: what it says is checked against the head.
-                if let Some(head) = found.remove(id).filter(|head| head.user == *user && filter.takes(head)) {
+                if let Some(head) = found.remove(id).filter(is_shown) {
                     heads.push(head);
                     if heads.len() == limit {
                         let next = (more || ids.last() != Some(id)).then(|| id.clone());

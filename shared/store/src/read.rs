@@ -8,7 +8,7 @@ use domain::{
     id::{JobId, LaneName, ToolCallId},
     inbox::Inbox,
     input_request::InputRequest,
-    job::{Head, Job, JobSpec, Metadata},
+    job::{Head, Job, JobKind, JobSpec, Metadata, WorkflowSpec},
     lane::Lane,
     tool_call::ToolCall,
     turn::Turns,
@@ -113,6 +113,17 @@ impl Store {
             items.into_iter().map(|item| (sort_of(&item).to_owned(), item)).collect();
         let request = parts.remove(&Sort::Request.to_string());
         request.map(|item| whole(&item, &parts, |n| Sort::RequestPart(n).to_string())).transpose()
+    }
+
+    /// The workflow that a job runs, if it runs one.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn workflow_of(&self, record: &Record) -> Result<Option<Box<WorkflowSpec>>, Error> {
+        match record.head.kind {
+            JobKind::Chat => Ok(None),
+            JobKind::Workflow => Ok(self.spec(&record.head.id).await?.and_then(|spec| spec.workflow)),
+        }
     }
 
     /// What an answer about a job is made of: its log, head, notes, lanes, and where its workflow is.

@@ -15,7 +15,7 @@ use futures_util::future::try_join_all;
 use crate::{
     Store,
     error::{Error, Verdict},
-    item::{Item, at, is_deleted, lane_item, n, partition_of, s, sort_of},
+    item::{Item, at, is_deleted, lane_item, n, owes_from_mark, partition_of, s, sort_of},
     items_ttl,
     key::{DUE_SHARDS, Key, Sort, shard_name},
     log::put_events,
@@ -53,20 +53,51 @@ pub struct Stall {
     pub since: Timestamp,
 }
 
+/// From where on the due index is read: the shards that may have more, and after which entry.
+#[derive(Debug, Clone)]
+pub struct DueFrom(Vec<(u32, Option<Item>)>);
+
+/// From the beginning.
+impl Default for DueFrom {
+    fn default() -> Self {
+        Self((0..DUE_SHARDS).map(|shard| (shard, None)).collect())
+    }
+}
+
+/// What stands in the place of a deleted job's head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    /// How the job ended, of which the event bus is still to be told; without its title, which quotes what was asked.
+    pub owes: Option<Head>,
+}
+
 impl Store {
-    /// What the due index has up to `now`, at most `limit` entries of each shard, and whether there may be more. The
+    /// What the due index has up to `now`, at most `limit` entries of each shard, and from where on there may be more. The
     /// shards are asked side by side: a sweep waits for one answer of the table and not for eight.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn due(&self, now: Timestamp, limit: u32) -> Result<(Vec<Due>, bool), Error> {
-        let (mut due, mut more) = (Vec::new(), false);
-        let shards = (0..DUE_SHARDS).map(|shard| self.due_page(shard, now, Some(limit), None));
-        for (entries, next) in try_join_all(shards).await? {
-            due.extend(entries);
-            more |= next.is_some();
-        }
-        Ok((due, more))
+    pub async fn due(&self, now: Timestamp, limit: u32, from: DueFrom) -> Result<(Vec<Due>, Option<DueFrom>), Error> {
+        let shards = from.0.into_iter().map(async |(shard, start)| {
+            let (due, next) = self.due_page(shard, now, Some(limit), start).await?;
+            Ok::<_, Error>((due, next.map(|next| (shard, Some(next)))))
+        });
+        let (due, next): (Vec<_>, Vec<_>) = try_join_all(shards).await?.into_iter().unzip();
+        let next: Vec<_> = next.into_iter().flatten().collect();
+        Ok((due.into_iter().flatten().collect(), (!next.is_empty()).then_some(DueFrom(next))))
+    }
+
+    /// A finished job, or what is left of a deleted one, is to be looked at again then, and not before.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn put_off(&self, job: &JobId, until: Timestamp) -> Result<(), Error> {
+        let later = Write::update(Key::of(job, &Sort::Head), "SET #due_at = :until", [(":until", at(until))]);
+        let ended = later.when(
+            "attribute_exists(#due_at) AND (#state = :finished OR attribute_exists(#deleted))",
+            [(":finished", s("finished"))],
+        );
+        self.write(ended).await.map(drop)
     }
 
     async fn due_page(
@@ -217,12 +248,13 @@ impl Store {
         Ok(Some((continuation, put_off.since(now))))
     }
 
-    /// Whether a job is only the mark of a deleted one, whose items may be left.
+    /// The mark of a deleted job, whose items may be left; nothing where no job was deleted.
     ///
     /// # Errors
     /// When the table cannot be read.
-    pub async fn is_deleted(&self, job: &JobId) -> Result<bool, Error> {
-        Ok(self.get(Key::of(job, &Sort::Head), true).await?.is_some_and(|item| is_deleted(&item)))
+    pub async fn mark_of_deleted(&self, job: &JobId) -> Result<Option<Mark>, Error> {
+        let mark = self.get(Key::of(job, &Sort::Head), true).await?.filter(is_deleted);
+        mark.map(|mark| Ok(Mark { owes: owes_from_mark(mark)? })).transpose()
     }
 }
 

@@ -3,7 +3,11 @@
 //! A change of an item is made from the item before and after: only what differs is written, so that a lease that was
 //! renewed meanwhile, or a viewer that was noted, is not undone by somebody who read the item earlier.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Put, ReturnValuesOnConditionCheckFailure as OnRefusal, TransactWriteItem, Update,
@@ -14,13 +18,16 @@ use futures_util::FutureExt as _;
 use crate::{
     Store,
     error::{Cancelled, Error, Verdict, cancelled},
-    item::Item,
+    item::{Item, place},
     key::{Key, PK, SK},
 };
 
-/// How often a transaction is tried while others are at work on its items.
-const CONFLICT_TRIES: u32 = 10;
-const CONFLICT_PAUSE: Duration = Duration::from_millis(15);
+/// How often a write is tried while others are at work on its items, or the table takes no more.
+const TRIES: u32 = 10;
+/// The pause before the second try, doubled for each further one up to [`LONGEST_PAUSE`]; all of them together take less
+/// time than a lease lasts.
+const PAUSE: Duration = Duration::from_millis(15);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// One write with its condition.
 #[derive(Debug, Clone)]
@@ -112,6 +119,14 @@ impl Write {
         self
     }
 
+    /// Which item it is about, in words.
+    fn place(&self) -> String {
+        match &self.kind {
+            WriteKind::Put(item) => place(item),
+            WriteKind::Update { key, .. } | WriteKind::Check(key) => format!("{} {}", key.pk, key.sk),
+        }
+    }
+
     fn of(kind: WriteKind) -> Self {
         Self { kind, condition: None, names: HashMap::new(), values: HashMap::new() }
     }
@@ -183,10 +198,23 @@ impl Store {
             // Nothing differs: there is nothing to write.
             return Ok(Verdict::Fine);
         }
-        self.asked.one_more();
         if let Some(table) = &self.in_process {
+            self.asked.one_more();
             return table.write(&self.table, write).await.map_err(Error::Unavailable);
         }
+        let place = write.place();
+        for tried in 0..TRIES {
+            match self.send(write.clone()).await {
+                Err(Refusal::Conflict) => tokio::time::sleep(pause(&place, tried)).await,
+                Err(Refusal::Failed(error)) => return Err(error),
+                Ok(verdict) => return Ok(verdict),
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    async fn send(&self, write: Write) -> Result<Verdict, Refusal> {
+        self.asked.one_more();
         let Write { kind, condition, names, values } = write;
         let names = (!names.is_empty()).then_some(names);
         let values = (!values.is_empty()).then_some(values);
@@ -233,7 +261,8 @@ impl Store {
         }
         let items: Vec<TransactWriteItem> =
             writes.into_iter().map(|write| write.into_transact(&self.table)).collect::<Result<_, _>>()?;
-        for tried in 0..CONFLICT_TRIES {
+        let mut busy = Error::Contended;
+        for tried in 0..TRIES {
             self.asked.one_more();
             let request =
                 self.client.transact_write_items().set_transact_items(Some(items.clone())).client_request_token(token);
@@ -241,20 +270,37 @@ impl Store {
                 Ok(_) => return Ok(Ok(())),
                 Err(error) => match cancelled(error) {
                     Cancelled::Refused(verdicts) => return Ok(Err(verdicts)),
-                    Cancelled::Conflict => tokio::time::sleep(CONFLICT_PAUSE * (tried + 1)).await,
+                    Cancelled::Busy(error) => busy = error,
                     Cancelled::Failed(error) => return Err(error),
                 },
             }
+            tokio::time::sleep(pause(token, tried)).await;
         }
-        Err(Error::Contended)
+        Err(busy)
     }
 }
 
-fn refusal(error: aws_sdk_dynamodb::Error) -> Result<Verdict, Error> {
+/// How long to wait after a try. Several that met each other must not meet again: each waits a time of its own.
+fn pause(of: &str, tried: u32) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (of, tried).hash(&mut hasher);
+    let share = 0.5 + (hasher.finish() % 1024) as f64 / 1024.0;
+    PAUSE.saturating_mul(1 << tried.min(10)).min(LONGEST_PAUSE).mul_f64(share)
+}
+
+/// Why a write alone has no verdict.
+enum Refusal {
+    /// A transaction was at work on its item: try again.
+    Conflict,
+    Failed(Error),
+}
+
+fn refusal(error: aws_sdk_dynamodb::Error) -> Result<Verdict, Refusal> {
     match error {
+        aws_sdk_dynamodb::Error::TransactionConflictException(_) => Err(Refusal::Conflict),
         aws_sdk_dynamodb::Error::ConditionalCheckFailedException(refused) => {
             Ok(Verdict::Refused(refused.item().filter(|item| !item.is_empty()).cloned()))
         }
-        other => Err(Error::from_sdk(other)),
+        other => Err(Refusal::Failed(Error::from_sdk(other))),
     }
 }

@@ -127,6 +127,15 @@ fn each_route_of_the_routers_is_in_the_template_with_the_users_authorizer() {
 }
 
 #[test]
+fn pages_of_allowed_origins_may_use_every_method_of_the_api() {
+    let allowed = &properties("Api")["CorsConfiguration"]["AllowMethods"];
+    let allowed: BTreeSet<&str> = list(allowed).iter().map(text).collect();
+    let routes = routes_of_the_template();
+    let used: BTreeSet<&str> = routes.keys().filter_map(|key| key.split(' ').next()).collect();
+    assert_eq!(allowed, used);
+}
+
+#[test]
 fn cargo_lambda_watch_routes_as_the_template_and_the_function_url_do() {
     let manifest: toml::Table = read("Cargo.toml").parse().expect("the workspace's manifest is TOML");
     let router = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];

@@ -14,7 +14,7 @@ use domain::{
     tool_call::ToolCallStatus,
 };
 use engine::Clock as _;
-use store::{CreateOutcome, Record, Store};
+use store::{CreateOutcome, DueFrom, Record, Store};
 
 use super::{Sim, cast::SimClock, flow, model, people::allows, plot, plot::Effect};
 
@@ -39,7 +39,7 @@ pub(super) async fn check(sim: &Sim, eyes: &Store, job: &JobId, may_be_cancelled
     checks.calls(&sim.state().effects);
     checks.people(sim);
     let mut wrong = checks.wrong;
-    match eyes.due(Timestamp::from_millis(i64::MAX), 100).await {
+    match eyes.due(Timestamp::from_millis(i64::MAX), 100, DueFrom::default()).await {
         Ok((due, _)) if due.is_empty() => {}
         other => wrong.push(format!("something is due for ever: {other:?}")),
     }

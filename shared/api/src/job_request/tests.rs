@@ -466,8 +466,11 @@ fn input_over_4_mb_is_too_large_and_4_mb_is_not() {
     let fits = json!({"input": "x".repeat(INPUT_BYTES - 2)});
     assert!(parse(&fits).is_ok());
     let over = json!({"input": "x".repeat(INPUT_BYTES - 1)});
-    assert!(matches!(parse(&over), Err(ApiError::TooLarge { bytes }) if bytes == INPUT_BYTES + 1));
-    assert!(matches!(parse_bytes(&vec![b'['; BODY_BYTES + 1]), Err(ApiError::TooLarge { .. })));
+    assert!(matches!(parse(&over), Err(ApiError::TooLarge { part: "input", bytes, .. }) if bytes == INPUT_BYTES + 1));
+    assert!(matches!(
+        parse_bytes(&vec![b'['; BODY_BYTES + 1]),
+        Err(ApiError::TooLarge { part: "body", most: BODY_BYTES, .. })
+    ));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use domain::{
     input_request::{Action, InputKind},
     job::{FailedDuring, FinishReason, JobKind, Status},
-    limits::{EVENT_OUTPUT_BYTES, JOB_OUTPUT_BYTES, RESULT_VIEW_BYTES},
+    limits::{ANSWER_BYTES, EVENT_OUTPUT_BYTES, JOB_OUTPUT_BYTES, RESULT_VIEW_BYTES},
     tool_call::{ToolCallStatus, ToolErrorPhase},
     workflow::NodeStatus,
 };
@@ -199,11 +199,15 @@ fn job() -> Value {
         "last_event": count("The number of its last event: a cursor to follow it from here."),
         "tool_calls": array("ToolCall"),
         "input_requests": array("InputRequest"),
+        "shortened": {"type": "boolean", "description": format!(
+            "Whether texts of calls, nodes and answered questions are cut, or the oldest left out, since the answer would have \
+             more than {ANSWER_BYTES} bytes. A call that is asked for alone is whole."
+        )},
         "workflow": reference("WorkflowRun"),
         "stream_url": text("Where its events can be followed, for 15 minutes."),
         "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
     });
-    object(joined(summary(), more), &["output_truncated", "workflow", "stream_url"])
+    object(joined(summary(), more), &["output_truncated", "shortened", "workflow", "stream_url"])
 }
 
 fn tool_call() -> Value {
@@ -215,7 +219,7 @@ fn tool_call() -> Value {
         "turn": count("In which turn."),
         "node_id": text("The workflow's node, if in one."),
         "name": text("The tool."),
-        "arguments": text("As the model wrote them."),
+        "arguments": text("As the model wrote them; empty while it does."),
         "status": words(&[S::Pending, S::Running, S::Completed, S::Error, S::Skipped, S::Unknown]),
         "fingerprint": text("Of name and arguments: equal for calls that ask for the same thing."),
         "attempts": count("How often it was started."),

@@ -160,7 +160,7 @@ fn paths() -> Value {
                 "operationId": "answerInputRequest",
                 "summary": "Answer what a job asks",
                 "requestBody": body("Answer"),
-                "responses": answers(&[("200", "Job", "The job.")], &["400", "401", "404", "409", "422", "500", "503"]),
+                "responses": answers(&[("200", "Job", "The job.")], &["400", "401", "404", "409", "413", "422", "500", "503"]),
             },
         }),
     );
@@ -173,7 +173,8 @@ fn paths() -> Value {
                 "summary": "Say something to a running job; its next turn hears it",
                 "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
                 "requestBody": body("Message"),
-                "responses": answers(&[("202", "", "It will be taken in.")], &["400", "401", "404", "409", "422", "500", "503"]),
+                "responses": answers(&[("202", "", "It will be taken in.")],
+                    &["400", "401", "404", "409", "413", "422", "500", "503"]),
             },
         }),
     );
@@ -187,7 +188,7 @@ fn paths() -> Value {
                 "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
                 "requestBody": {"required": false, "content": {"application/json": {"schema": reference("Retry")}}},
                 "responses": answers(&[("200", "Job", "The job that this key started before."), ("202", "Job", "The new job.")],
-                    &["400", "401", "404", "409", "422", "429", "500", "503"]),
+                    &["400", "401", "404", "409", "413", "422", "429", "500", "503"]),
             },
         }),
     );

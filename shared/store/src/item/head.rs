@@ -1,5 +1,6 @@
 //! The head of a job: the attributes of [`Head`], and those that indexes look at.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     id::JobId,
     job::{Head, State},
@@ -46,6 +47,22 @@ pub(crate) fn head_from_item(mut item: Item) -> Result<Head, Error> {
 /// Whether the head is only the mark of a job that was deleted.
 pub(crate) fn is_deleted(item: &Item) -> bool {
     item.contains_key("deleted")
+}
+
+/// Attribute of such a mark: the head of a job of whose end the event bus is still to be told.
+pub(crate) const OWES: &str = "owes";
+
+/// A head to be kept in the mark of its deleted job until the event bus knows: nothing in it says what was asked.
+pub(crate) fn owes_item(head: &Head, times: &LeaseTimes) -> Result<Item, Error> {
+    head_item(&Head { title: String::new(), ..head.clone() }, times)
+}
+
+/// The head that a mark keeps, if it keeps one.
+pub(crate) fn owes_from_mark(mut mark: Item) -> Result<Option<Head>, Error> {
+    match mark.remove(OWES) {
+        Some(AttributeValue::M(head)) => head_from_item(head).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// The word under which a head's state is stored.
