@@ -33,6 +33,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) inbox: u32,
     /// What it may call.
     pub(crate) tools: Vec<ToolSpec>,
+    /// Whether what it calls is run, and so shown; a router's or a loop's choice is read off its call.
+    pub(crate) runs_calls: bool,
     /// The ids of the calls of the whole conversation.
     pub(crate) call_ids: HashSet<ToolCallId>,
 }
@@ -112,7 +114,9 @@ impl Engine {
                     reasoning.push_str(&delta);
                 }
                 // What has no id, or one of an earlier call, is given one when the answer is whole.
-                ModelEvent::ToolCallSeen { id: Some(id), name, .. } if !asked.call_ids.contains(&id) => {
+                ModelEvent::ToolCallSeen { id: Some(id), name, .. }
+                    if asked.runs_calls && !asked.call_ids.contains(&id) =>
+                {
                     let being_written = RequestedCall { id, name, arguments: String::new() };
                     emitter.event(asked.pending(&being_written)).await;
                 }

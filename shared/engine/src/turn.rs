@@ -351,6 +351,7 @@ impl Turn<'_> {
             lane: &lane,
             inbox,
             tools: specs.clone(),
+            runs_calls: true,
         };
         Ok(match self.ask(emitter, &asked, ends).await {
             Asking::Answered(answer) => Ok(answer),

@@ -305,6 +305,7 @@ impl Turn<'_> {
             lane: &lane,
             inbox,
             tools: request.tools.clone(),
+            runs_calls: request.is_conversation,
         };
         let failure = match self.ask(emitter, &asked, ends).await {
             Asking::Answered(answer) => {
