@@ -176,7 +176,12 @@ impl Complaint {
 
     /// From the body of an error's response, which may be anything.
     pub(crate) fn from_body(body: &[u8]) -> Self {
-        match serde_json::from_slice::<Value>(body) {
+        let json = serde_json::from_slice::<Value>(body).map(|json| match json {
+            // Google's errors stand in an array.
+            Value::Array(mut items) if matches!(items.as_slice(), [Value::Object(_)]) => items.remove(0),
+            other => other,
+        });
+        match json {
             Ok(Value::Object(body)) => match (body.get("error"), body.get("detail")) {
                 (Some(error), _) if !error.is_null() => Self::from_error(error),
                 (_, Some(detail)) => Self::from_error(detail),
@@ -217,6 +222,8 @@ mod tests {
         assert_eq!(read(r#"{"error":"model not found"}"#), expected("", "model not found"));
         assert_eq!(read(r#"{"detail":"Not Found"}"#), expected("", "Not Found"));
         assert_eq!(read(r#"{"object":"error","message":"bad","code":400}"#), expected("400", "bad"));
+        assert_eq!(read(r#"[{"error":{"code":400,"message":"bad","status":"X"}}]"#), expected("400", "bad"));
+        assert_eq!(read("[1,2]"), expected("", "[1,2]"));
         assert_eq!(read("<html>Bad Gateway</html>"), expected("", "<html>Bad Gateway</html>"));
     }
 
