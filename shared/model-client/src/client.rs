@@ -180,10 +180,5 @@ async fn refusal(mut response: Response, key: Option<&Secret>) -> ModelError {
             _ => ModelError::from_code(&code, &message),
         };
     }
-    match ModelError::from_code(&code, &message) {
-        error @ (ModelError::ContextTooLong { .. } | ModelError::Refused { .. }) if (400..500).contains(&status) => {
-            error
-        }
-        _ => ModelError::from_status(status, &message, retry_after),
-    }
+    ModelError::from_refusal(status, &code, &message, retry_after)
 }

@@ -173,6 +173,19 @@ impl ModelError {
         }
     }
 
+    /// What a refused request means: its status says it, unless its code knows better.
+    pub(crate) fn from_refusal(status: u16, code: &str, message: &str, retry_after: Option<Duration>) -> Self {
+        match Self::from_code(code, message) {
+            // OpenAI says 429 for an account without credit, too; waiting brings none.
+            error @ (Self::ContextTooLong { .. } | Self::Refused { .. } | Self::Rejected { status: 402, .. })
+                if (400..500).contains(&status) =>
+            {
+                error
+            }
+            _ => Self::from_status(status, message, retry_after),
+        }
+    }
+
     /// What an error inside a stream means. Its code is a status as a number or as text, or a word.
     pub(crate) fn from_code(code: &str, message: &str) -> Self {
         let status = match code {
@@ -181,7 +194,11 @@ impl ModelError {
             "overloaded" | "overloaded_error" | "service_unavailable" | "provider_unavailable" => 503,
             "invalid_request" | "invalid_request_error" | "invalid_prompt" | "bad_request" => 400,
             "authentication_error" | "invalid_api_key" | "unauthorized" => 401,
-            "insufficient_quota" | "insufficient_credits" | "payment_required" => 402,
+            "insufficient_quota"
+            | "insufficient_credits"
+            | "payment_required"
+            | "billing_not_active"
+            | "billing_hard_limit_reached" => 402,
             "permission_error" | "forbidden" => 403,
             "not_found" | "model_not_found" => 404,
             "context_length_exceeded" | "string_above_max_length" | "max_tokens_exceeded" => {
@@ -201,12 +218,15 @@ impl ModelError {
 
 /// Providers have no common code for this, only common words.
 fn is_about_context(message: &str) -> bool {
-    const PHRASES: [&str; 8] = [
+    const PHRASES: [&str; 11] = [
         "context length",
         "context_length",
         "context window",
         "context size",
+        "context limit",
         "maximum context",
+        "maximum prompt length",
+        "input token count",
         "prompt is too long",
         "input is too long",
         "too many tokens",
@@ -264,9 +284,34 @@ mod tests {
             "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens",
             "the request exceeds the available context size, try increasing it",
             "prompt is too long: 210000 tokens > 200000 maximum",
+            "input length and `max_tokens` exceed context limit: 197202 + 21333 > 200000, decrease input length",
+            "The input token count (1200293) exceeds the maximum number of tokens allowed (1048576).",
+            "This model's maximum prompt length is 131072 but the request contains 140000 tokens.",
         ] {
             assert_eq!(ModelError::from_status(400, words, None).code(), "model_context_too_long", "{words}");
         }
+        let no_credit = "You exceeded your current quota, please check your plan and billing details.";
+        assert_eq!(ModelError::from_status(400, no_credit, None).code(), "model_rejected");
+    }
+
+    #[test]
+    fn a_refusals_code_is_believed_where_its_status_would_say_try_again() {
+        let of = |status, code| {
+            let error = ModelError::from_refusal(status, code, "words", Some(Duration::from_secs(7)));
+            (error.code(), error.retryable(), error.retry_after().is_some())
+        };
+        let no_credit = ("model_rejected", false, false);
+        for code in ["insufficient_quota", "billing_not_active", "billing_hard_limit_reached", "402"] {
+            assert_eq!(of(429, code), no_credit, "{code}");
+        }
+        let no_credit = ModelError::from_refusal(429, "insufficient_quota", "words", None);
+        assert!(matches!(no_credit, ModelError::Rejected { status: 402, .. }), "{no_credit:?}");
+        assert_eq!(of(429, "rate_limit_exceeded"), ("model_rate_limited", true, true));
+        assert_eq!(of(429, "something_new"), ("model_rate_limited", true, true));
+        assert_eq!(of(400, "context_length_exceeded"), ("model_context_too_long", false, false));
+        assert_eq!(of(400, "content_filter"), ("model_refused", false, false));
+        assert_eq!(of(400, "server_error"), ("model_rejected", false, false));
+        assert_eq!(of(502, "insufficient_quota"), ("model_overloaded", true, true));
     }
 
     #[test]
