@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
 use tokio::time::timeout;
 
 use crate::{
+    dialect::Dialect,
     error::{Malformed, ModelError, Phase, parse_retry_after},
     request::{Body, ModelRequest},
     secret::Secret,
@@ -73,6 +74,7 @@ pub enum ConfigError {
 pub struct ModelClient {
     http: Client,
     url: Url,
+    dialect: Dialect,
     config: Config,
 }
 
@@ -95,7 +97,7 @@ impl ModelClient {
         if url.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]")) {
             builder = builder.no_proxy();
         }
-        Ok(Self { http: builder.build()?, url, config })
+        Ok(Self { http: builder.build()?, dialect: Dialect::of(&url), url, config })
     }
 
     /// Sends a request and waits for the answer's headers; the answer itself comes as a stream. With `key`, that key is
@@ -118,7 +120,8 @@ impl ModelClient {
     }
 
     async fn send(&self, request: &ModelRequest, key: Option<&Secret>) -> Result<Response, ModelError> {
-        let body = serde_json::to_vec(&Body::from(request)).map_err(|error| ModelError::Malformed(error.into()))?;
+        let body = Body::new(request, self.dialect);
+        let body = serde_json::to_vec(&body).map_err(|error| ModelError::Malformed(error.into()))?;
         let mut post = self
             .http
             .post(self.url.clone())

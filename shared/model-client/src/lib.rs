@@ -2,11 +2,13 @@
 //! known, so that nobody else has to: their stream's quirks, their errors, their time-outs. It does not retry, does not
 //! log, and knows neither jobs nor tools beyond their names.
 //!
-//! In reading order: [`ModelClient`], [`ModelRequest`], [`ModelEvent`], [`ModelError`]; inside, `sse` (bytes to frames),
-//! `wire` (a frame's JSON), `answer` (chunks to events) and `stream` (the three over a connection, with its clock).
+//! In reading order: [`ModelClient`], [`ModelRequest`], [`ModelEvent`], [`ModelError`]; inside, `dialect` (who wants a
+//! request written otherwise), `sse` (bytes to frames), `wire` (a frame's JSON), `answer` (chunks to events) and `stream`
+//! (the three over a connection, with its clock).
 
 mod answer;
 mod client;
+mod dialect;
 mod error;
 mod event;
 mod request;

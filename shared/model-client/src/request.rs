@@ -9,6 +9,8 @@ use domain::{
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 use serde_json::Value;
 
+use crate::dialect::Dialect;
+
 /// One request to a model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModelRequest {
@@ -55,14 +57,21 @@ pub(crate) struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<&'a Value>,
 }
 
-impl<'a> From<&'a ModelRequest> for Body<'a> {
-    fn from(request: &'a ModelRequest) -> Self {
+impl<'a> Body<'a> {
+    /// The request as the server that speaks so reads it.
+    pub(crate) fn new(request: &'a ModelRequest, dialect: Dialect) -> Self {
         let has_tools = !request.tools.is_empty();
+        let is_openai = dialect == Dialect::OpenAi;
+        let effort = request.reasoning.as_ref().and_then(|reasoning| reasoning.get("effort")).filter(|_| is_openai);
         Self {
             model: &request.model,
             messages: &request.messages,
@@ -73,8 +82,10 @@ impl<'a> From<&'a ModelRequest> for Body<'a> {
             parallel_tool_calls: request.parallel_tool_calls.filter(|_| has_tools),
             temperature: request.temperature,
             top_p: request.top_p,
-            max_tokens: request.max_output_tokens,
-            reasoning: request.reasoning.as_ref(),
+            max_tokens: request.max_output_tokens.filter(|_| !is_openai),
+            max_completion_tokens: request.max_output_tokens.filter(|_| is_openai),
+            reasoning: request.reasoning.as_ref().filter(|_| effort.is_none()),
+            reasoning_effort: effort,
             response_format: request.response_format.as_ref(),
         }
     }
@@ -155,7 +166,7 @@ mod tests {
     use super::*;
 
     fn body(request: &ModelRequest) -> Value {
-        serde_json::to_value(Body::from(request)).unwrap()
+        serde_json::to_value(Body::new(request, Dialect::Usual)).unwrap()
     }
 
     fn clock() -> ToolSpec {
@@ -225,6 +236,21 @@ mod tests {
                 "reasoning": {"effort": "low"}, "response_format": {"type": "json_object"},
             })
         );
+    }
+
+    #[test]
+    fn openais_reasoning_models_get_what_they_refuse_under_the_names_that_they_know() {
+        let asked = |reasoning| {
+            let request = ModelRequest { max_output_tokens: Some(100), reasoning, ..ModelRequest::default() };
+            let body = serde_json::to_value(Body::new(&request, Dialect::OpenAi)).unwrap();
+            ["max_tokens", "max_completion_tokens", "reasoning", "reasoning_effort"].map(|key| body[key].clone())
+        };
+        let nothing = Value::Null;
+        assert_eq!(asked(None), [nothing.clone(), json!(100), nothing.clone(), nothing.clone()]);
+        let effort = json!({"effort": "low", "exclude": true});
+        assert_eq!(asked(Some(effort)), [nothing.clone(), json!(100), nothing.clone(), json!("low")]);
+        let other = json!({"max_tokens": 50});
+        assert_eq!(asked(Some(other.clone())), [nothing.clone(), json!(100), other, nothing]);
     }
 
     #[test]
