@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use aws_sdk_lambda::config::{retry::RetryConfig, timeout::TimeoutConfig};
 use domain::{lane::LeaseTimes, price::Prices, sealed::SealingKey};
 use engine::{Engine, Settings, SystemClock, Upkeep};
-use model_client::{ModelClient, Secret, Url};
+use model_client::{ModelClient, Secret, Timeouts, Url};
 use queue::{ContinuationQueue, bus::EventBus};
 use remote_tools::{Parts, Secrets};
 use startup::env;
@@ -33,6 +33,8 @@ pub struct Config {
     pub sealing: SealingKey,
     /// The key for it; a server of one's own may want none.
     pub model_api_key: Option<Secret>,
+    /// How long it may keep a turn waiting.
+    pub model_timeouts: Timeouts,
     /// The deployment's tools.
     pub tools: ToolsConfig,
     /// Their secrets.
@@ -50,6 +52,7 @@ impl Config {
         let tools = env::document("NIGHTSHIFT_TOOLS")?.unwrap_or_else(|| "{}".to_owned());
         let prices = env::document("NIGHTSHIFT_MODEL_PRICES")?.unwrap_or_else(|| "{}".to_owned());
         let secrets = env::document("NIGHTSHIFT_TOOL_SECRETS")?;
+        let usual = Timeouts::default();
         Ok(Self {
             table: env::table("NIGHTSHIFT_TABLE")?,
             starts_queue: env::address("NIGHTSHIFT_STARTS_QUEUE")?,
@@ -59,6 +62,10 @@ impl Config {
             sealing: SealingKey::new(env::required("NIGHTSHIFT_SEALING_KEY")?.as_bytes())
                 .context("NIGHTSHIFT_SEALING_KEY cannot be used")?,
             model_api_key: env::optional("NIGHTSHIFT_MODEL_API_KEY")?.map(Secret::new),
+            model_timeouts: Timeouts {
+                headers: env::seconds("NIGHTSHIFT_MODEL_HEADER_SECONDS", Timeouts::SECONDS)?.unwrap_or(usual.headers),
+                idle: env::seconds("NIGHTSHIFT_MODEL_IDLE_SECONDS", Timeouts::SECONDS)?.unwrap_or(usual.idle),
+            },
             tools: ToolsConfig::parse_deployed(&tools).context("NIGHTSHIFT_TOOLS cannot be used")?,
             tool_secrets: Secrets::new(secrets.as_deref(), env::named)
                 .context("NIGHTSHIFT_TOOL_SECRETS cannot be used")?,
@@ -76,7 +83,8 @@ impl Config {
         let clock = Arc::new(SystemClock);
         let bus = Some(EventBus::new(aws_sdk_eventbridge::Client::new(&aws), self.event_bus));
         let store = Store::new(aws_sdk_dynamodb::Client::new(&aws), self.table, LeaseTimes::default());
-        let model = ModelClient::new(model_client::Config::new(self.model_url, self.model_api_key));
+        let model = model_client::Config::new(self.model_url, self.model_api_key);
+        let model = ModelClient::new(model_client::Config { timeouts: self.model_timeouts, ..model });
         let now = clock.clone();
         let now: tools::builtin::Clock = Arc::new(move || engine::Clock::now(&*now));
         let mut registry = tools::builtin::builtin(now.clone());

@@ -1,9 +1,13 @@
 //! The command line: what can be said, and how it is explained. What is done about it stands in `main.rs` and
 //! [`crate::terminal`].
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{FalseyValueParser, RangedI64ValueParser},
+};
+use model_client::Timeouts;
 use url::Url;
 
 /// The port that the system listens at when nothing else is said.
@@ -56,6 +60,16 @@ pub struct ServeArgs {
     /// Where an API in OpenAI's form answers, such as http://localhost:11434/v1.
     #[arg(long, global = true, value_name = "URL", env = "NIGHTSHIFT_MODEL_URL", hide_short_help = true)]
     pub model_url: Option<Url>,
+    /// Seconds that the model's server may take until it begins to answer; 30 when nothing is said. One that loads its model
+    /// first takes more.
+    #[arg(long, global = true, value_name = "N", env = "NIGHTSHIFT_MODEL_HEADER_SECONDS", hide_short_help = true)]
+    #[arg(value_parser = timeout_seconds())]
+    pub model_header_seconds: Option<u32>,
+    /// Seconds that the model may be silent in an answer; 45 when nothing is said. A provider that tells nothing of a model's
+    /// reasoning is silent for as long as that lasts.
+    #[arg(long, global = true, value_name = "N", env = "NIGHTSHIFT_MODEL_IDLE_SECONDS", hide_short_help = true)]
+    #[arg(value_parser = timeout_seconds())]
+    pub model_idle_seconds: Option<u32>,
     /// How many jobs of one user may be at work at a time.
     #[arg(long, global = true, value_name = "N", env = "NIGHTSHIFT_MAX_JOBS_PER_USER", hide_short_help = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -73,6 +87,22 @@ pub struct ServeArgs {
     /// The key to OpenRouter.
     #[arg(long, global = true, env = "OPENROUTER_API_KEY", hide = true, hide_env_values = true)]
     pub openrouter_api_key: Option<Key>,
+}
+
+fn timeout_seconds() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(*Timeouts::SECONDS.start())..=i64::from(*Timeouts::SECONDS.end()))
+}
+
+impl ServeArgs {
+    /// How long the model may keep a turn waiting.
+    pub fn model_timeouts(&self) -> Timeouts {
+        let seconds = |asked: Option<u32>| asked.map(|seconds| Duration::from_secs(seconds.into()));
+        let usual = Timeouts::default();
+        Timeouts {
+            headers: seconds(self.model_header_seconds).unwrap_or(usual.headers),
+            idle: seconds(self.model_idle_seconds).unwrap_or(usual.idle),
+        }
+    }
 }
 
 /// How this program was called, for the commands that it tells people to use.
@@ -383,6 +413,25 @@ mod tests {
         assert_eq!(run.approvals[0], ("send".to_owned(), "always".to_owned()));
         for wrong in ["send", "send=perhaps", "=always"] {
             assert!(approvals(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_models_time_outs_are_seconds_that_a_turn_may_last() {
+        let timeouts = |line: &[&str]| {
+            let cli = Cli::try_parse_from([&["nightshift"], line].concat());
+            cli.map(|cli| cli.serve.model_timeouts())
+        };
+        assert_eq!(timeouts(&[]).unwrap(), Timeouts::default());
+        let (headers, idle) = (Duration::from_secs(120), Duration::from_secs(600));
+        assert_eq!(
+            timeouts(&["--model-header-seconds", "120", "--model-idle-seconds", "600"]).unwrap(),
+            Timeouts { headers, idle }
+        );
+        for flag in ["--model-header-seconds", "--model-idle-seconds"] {
+            for wrong in ["0", "601", "soon"] {
+                assert!(timeouts(&[flag, wrong]).is_err(), "{flag} {wrong}");
+            }
         }
     }
 

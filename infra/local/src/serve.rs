@@ -67,6 +67,7 @@ pub async fn start(args: &ServeArgs) -> anyhow::Result<System> {
         data: Some(data.clone()),
         port: args.port.unwrap_or(DEFAULT_PORT),
         model_api_key: key,
+        model_timeouts: args.model_timeouts(),
         default_model,
         ..Options::new(url)
     };

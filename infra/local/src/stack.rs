@@ -17,7 +17,7 @@ use aws_smithy_types::retry::RetryConfig;
 use axum::serve::ListenerExt as _;
 use domain::{lane::LeaseTimes, sealed::SealingKey, time::Timestamp};
 use engine::{Clock as _, Engine, Settings, SystemClock, Upkeep};
-use model_client::{ModelClient, Secret, Url};
+use model_client::{ModelClient, Secret, Timeouts, Url};
 use queue::{ContinuationQueue, bus::EventBus};
 use start_job::Starter;
 use store::Store;
@@ -60,6 +60,8 @@ pub struct Options {
     pub model_url: Url,
     /// The key for it.
     pub model_api_key: Option<Secret>,
+    /// How long it may keep a turn waiting.
+    pub model_timeouts: Timeouts,
     /// The model of jobs that name none.
     pub default_model: Option<String>,
     /// Jobs that a user may have at work.
@@ -89,6 +91,7 @@ impl Options {
             port: 0,
             model_url,
             model_api_key: None,
+            model_timeouts: Timeouts::default(),
             default_model: None,
             max_jobs_per_user: 100,
             tools: crate::configured_tools::built_in(),
@@ -160,6 +163,7 @@ impl Stack {
         let bus = Some(EventBus::new(events.client(), "default").in_process(events.in_process()));
         let upkeep = Upkeep { store: store.clone(), queue, bus, clock: Arc::new(SystemClock) };
         let model = model_client::Config::new(options.model_url.clone(), options.model_api_key.clone());
+        let model = model_client::Config { timeouts: options.model_timeouts, ..model };
         let engine = Engine {
             upkeep: upkeep.clone(),
             model: ModelClient::new(model).context("the model's address cannot be used")?,

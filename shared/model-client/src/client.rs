@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::RangeInclusive,
     time::{Duration, SystemTime},
 };
 
@@ -33,24 +34,38 @@ pub struct Config {
     pub base_url: Url,
     /// The key to send when a request brings none of its own; local servers want none.
     pub api_key: Option<Secret>,
-    /// How long the answer's headers may take, from the first attempt to connect.
-    pub header_timeout: Duration,
-    /// How long the answer may pause between two reads.
-    pub idle_timeout: Duration,
+    /// How long to wait.
+    pub timeouts: Timeouts,
     /// The most bytes that one frame of the stream may have.
     pub max_event_bytes: usize,
 }
 
 impl Config {
-    /// The usual time-outs (30 s to the headers, 45 s without a byte) and limit (4 MiB a frame).
+    /// The usual time-outs and limit (4 MiB a frame).
     pub fn new(base_url: Url, api_key: Option<Secret>) -> Self {
-        Self {
-            base_url,
-            api_key,
-            header_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(45),
-            max_event_bytes: 4 << 20,
-        }
+        Self { base_url, api_key, timeouts: Timeouts::default(), max_event_bytes: 4 << 20 }
+    }
+}
+
+/// How long a model may keep us waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the answer's headers, from the first attempt to connect. A server that loads the model first sends them late.
+    pub headers: Duration,
+    /// Between two reads of the answer. A provider that tells nothing of the model's reasoning is silent as long as it
+    /// lasts.
+    pub idle: Duration,
+}
+
+impl Timeouts {
+    /// Seconds that either may be set to: no turn lasts longer.
+    pub const SECONDS: RangeInclusive<u32> = 1..=600;
+}
+
+impl Default for Timeouts {
+    /// 30 s to the headers, 45 s without a byte.
+    fn default() -> Self {
+        Self { headers: Duration::from_secs(30), idle: Duration::from_secs(45) }
     }
 }
 
@@ -107,7 +122,7 @@ impl ModelClient {
     /// When the provider cannot be reached, refuses, or sends no headers in time. Nothing is tried twice.
     pub async fn stream(&self, request: &ModelRequest, key: Option<&Secret>) -> Result<ModelStream, ModelError> {
         let key = key.or(self.config.api_key.as_ref());
-        let within = self.config.header_timeout;
+        let Timeouts { headers: within, idle } = self.config.timeouts;
         let timed_out = |_| ModelError::TimedOut { phase: Phase::Headers, after: within };
         let response = timeout(within, self.send(request, key)).await.map_err(timed_out)??;
         if !response.status().is_success() || is_of_type(&response, "application/json") {
@@ -116,7 +131,7 @@ impl ModelClient {
         if is_of_type(&response, "text/html") {
             return Err(ModelError::Malformed(Malformed::ContentType("text/html".to_owned())));
         }
-        Ok(ModelStream::new(response, self.config.idle_timeout, self.config.max_event_bytes))
+        Ok(ModelStream::new(response, idle, self.config.max_event_bytes))
     }
 
     async fn send(&self, request: &ModelRequest, key: Option<&Secret>) -> Result<Response, ModelError> {
@@ -184,4 +199,56 @@ async fn refusal(mut response: Response, key: Option<&Secret>) -> ModelError {
         };
     }
     ModelError::from_refusal(status, &code, &message, retry_after)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::message::Message;
+    use futures_util::StreamExt as _;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        time::Instant,
+    };
+
+    use super::*;
+    use crate::event::ModelEvent;
+
+    const BEGINNING: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n\
+                             data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
+
+    /// A server that begins to answer its first request, says nothing to the next, and closes nothing.
+    async fn silent() -> Url {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (mut first, _) = listener.accept().await.unwrap();
+            assert_ne!(first.read(&mut [0; 4096]).await.unwrap(), 0); // an answer before its request is none
+            first.write_all(BEGINNING.as_bytes()).await.unwrap();
+            let _second = listener.accept().await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn it_waits_for_headers_and_in_silence_as_long_as_it_was_told_to() {
+        let timeouts = Timeouts { headers: Duration::from_secs(90), idle: Duration::from_secs(500) };
+        let client = ModelClient::new(Config { timeouts, ..Config::new(silent().await, None) }).unwrap();
+        let request = ModelRequest { messages: vec![Message::user("Hi")], ..ModelRequest::default() };
+        let mut stream = client.stream(&request, None).await.unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), ModelEvent::TextDelta("a".to_owned()));
+        // From here on nothing more comes, so that the paused clock runs to the time-outs at once.
+        tokio::time::pause();
+        for (phase, after) in [(Phase::Idle, timeouts.idle), (Phase::Headers, timeouts.headers)] {
+            let begun = Instant::now();
+            let error = match phase {
+                Phase::Idle => stream.next().await.unwrap().unwrap_err(),
+                Phase::Headers => client.stream(&request, None).await.unwrap_err(),
+            };
+            let ModelError::TimedOut { phase: there, after: waited } = error else { panic!("{error:?}") };
+            assert_eq!((there, waited), (phase, after));
+            assert!(begun.elapsed() >= after);
+        }
+    }
 }

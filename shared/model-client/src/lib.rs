@@ -17,7 +17,7 @@ mod sse;
 mod stream;
 mod wire;
 
-pub use client::{Config, ConfigError, ModelClient};
+pub use client::{Config, ConfigError, ModelClient, Timeouts};
 pub use error::{Malformed, ModelError, Phase};
 pub use event::{Completion, FinishReason, ModelEvent, StreamedCall};
 pub use request::ModelRequest;

@@ -2,7 +2,7 @@
 //! the rule, at the start, instead of a surprise later; nothing falls back to a fake. Values are never in an error,
 //! since some are secrets.
 
-use std::{env::VarError, str::FromStr};
+use std::{env::VarError, ops::RangeInclusive, str::FromStr, time::Duration};
 
 /// A variable that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +109,20 @@ pub fn parsed_optional<T: FromStr>(name: &'static str, rule: &str) -> Result<Opt
     optional(name)?.map(|text| parse(name, &text, rule)).transpose()
 }
 
+/// The optional variable's value as a number of whole seconds in this range.
+///
+/// # Errors
+/// When it is set and is no such number.
+pub fn seconds(name: &'static str, range: RangeInclusive<u32>) -> Result<Option<Duration>, EnvError> {
+    optional(name)?.map(|text| seconds_within(name, &text, &range)).transpose()
+}
+
+fn seconds_within(name: &'static str, text: &str, range: &RangeInclusive<u32>) -> Result<Duration, EnvError> {
+    let rule = || format!("a number of seconds from {} to {}", range.start(), range.end());
+    let number = text.trim().parse().ok().filter(|number| range.contains(number));
+    number.map(|number| Duration::from_secs(number.into())).ok_or_else(|| EnvError::Invalid { name, rule: rule() })
+}
+
 fn present(name: &'static str, value: Result<String, VarError>) -> Result<Option<String>, EnvError> {
     match value {
         Ok(text) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
@@ -172,6 +186,21 @@ mod tests {
             held("X", "hunter2!".to_owned(), is_table, "a table").unwrap_err().to_string(),
             "the environment variable X is invalid: it must be a table"
         );
+    }
+
+    #[test]
+    fn seconds_are_whole_and_within_their_range() {
+        let read = |text: &str| seconds_within("X", text, &(1..=600));
+        assert_eq!(read(" 1 "), Ok(Duration::from_secs(1)));
+        assert_eq!(read("600"), Ok(Duration::from_secs(600)));
+        for wrong in ["0", "601", "-1", "1.5", "30s", "soon", "4294967297"] {
+            assert_eq!(
+                read(wrong).unwrap_err().to_string(),
+                "the environment variable X is invalid: it must be a number of seconds from 1 to 600",
+                "{wrong}"
+            );
+        }
+        assert_eq!(seconds("NIGHTSHIFT_TEST_THAT_NOBODY_SETS", 1..=600), Ok(None));
     }
 
     #[test]
