@@ -51,6 +51,7 @@ fn answer(text: &str, calls: Vec<RequestedCall>) -> Answer {
     Answer {
         text: text.to_owned(),
         reasoning: String::new(),
+        reasoning_goes_back: false,
         reasoning_details: vec![],
         finish_reason: if calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls },
         calls,
@@ -108,8 +109,12 @@ async fn scenario(store: &Store) -> Vec<String> {
     let mut late = store.appender(&held.job.head, &stranger, held.lane(), tail);
     told.tell("append without the lease", late.append(vec![(delta("no"), later)]).await.map_err(|e| e.to_string()));
 
-    let call =
-        RequestedCall { id: "call_1".parse().unwrap(), name: "calculate".to_owned(), arguments: "{}".to_owned() };
+    let call = RequestedCall {
+        id: "call_1".parse().unwrap(),
+        name: "calculate".to_owned(),
+        arguments: "{}".to_owned(),
+        extra_content: None,
+    };
     let asks = answer(&long, vec![call.clone()]);
     told.tell("checkpoint", store.checkpoint(&mut held, &asks, now).await.unwrap());
     let requested = ToolCall {

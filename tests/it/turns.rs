@@ -190,6 +190,37 @@ async fn a_new_job_goes_on_from_the_conversation_of_an_earlier_one() {
 }
 
 #[tokio::test]
+async fn what_the_provider_wants_back_of_a_turn_goes_back_in_every_later_one() {
+    let system = System::start().await;
+    let extra = json!({"google": {"thought_signature": "c2lnbmVk"}});
+    let call =
+        json!({"id": "c1", "function": {"name": "add", "arguments": "{\"a\":2,\"b\":3}"}, "extra_content": extra});
+    let frame = |delta: serde_json::Value, finish: Option<&str>| {
+        format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}))
+    };
+    let raw = [
+        frame(json!({"reasoning_content": "Two and "}), None),
+        frame(json!({"reasoning_content": "three."}), None),
+        frame(json!({"tool_calls": [call]}), Some("tool_calls")),
+    ];
+    let script = Script::new().turn(Turn::raw(raw.concat())).turn(Turn::text("It is 5."));
+    let first = system.run("2 + 3?", script.turn(Turn::text("It still is."))).await;
+    assert_eq!(first["output"], "It is 5.", "{first}");
+    let next = system.submit(json!({"input": "Sure?", "previous_job_id": first["id"]})).await;
+    assert_eq!(system.finished(&next).await["output"], "It still is.");
+    let requests = system.model.requests();
+    assert_eq!(requests.len(), 3);
+    for request in &requests[1..] {
+        let messages = request.messages();
+        assert_eq!(messages[1]["reasoning_content"], "Two and three.");
+        assert_eq!(messages[1]["tool_calls"][0]["extra_content"], extra);
+        assert!(messages[3..].iter().all(|message| message.get("reasoning_content").is_none()), "{messages:?}");
+    }
+    let there = system.get(&format!("/jobs/{}", first["id"].as_str().unwrap())).await;
+    assert!(!there.to_string().contains("thought_signature"), "callers are not shown it: {there}");
+}
+
+#[tokio::test]
 async fn settings_reach_the_model_as_they_were_given() {
     let system = System::start().await;
     system.model.script("Configured", Script::new().turn(Turn::text("{}")));

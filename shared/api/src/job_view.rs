@@ -324,7 +324,12 @@ pub(crate) mod tests {
 
     pub(crate) fn call(result: &str) -> ToolCall {
         ToolCall {
-            request: RequestedCall { id: "c1".parse().unwrap(), name: "look".into(), arguments: "{}".into() },
+            request: RequestedCall {
+                id: "c1".parse().unwrap(),
+                name: "look".into(),
+                arguments: "{}".into(),
+                extra_content: None,
+            },
             lane: LaneName::main(),
             turn: 1,
             index: 0,

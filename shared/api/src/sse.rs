@@ -103,6 +103,7 @@ mod tests {
             id: "c".repeat(256).parse().unwrap(),
             name: "n".repeat(64),
             arguments: "\u{1}".repeat(limits::ARGUMENTS_BYTES),
+            extra_content: None,
         };
         let view = ToolCallView {
             status: ToolCallStatus::Completed,

@@ -17,6 +17,9 @@ pub struct Answer {
     /// What it thought, as far as the provider shows it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reasoning: String,
+    /// Whether what it thought goes back to the provider in words.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reasoning_goes_back: bool,
     /// Opaque reasoning that goes back to the provider unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasoning_details: Vec<Value>,
@@ -46,6 +49,7 @@ impl Answer {
             content: Content::Text(self.text.clone()),
             tool_calls: self.calls.clone(),
             reasoning_details: self.reasoning_details.clone(),
+            reasoning_content: self.reasoning_goes_back.then(|| self.reasoning.clone()),
         }
     }
 

@@ -32,6 +32,9 @@ pub enum Message {
         /// Opaque reasoning that some providers want back unchanged in the next request.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         reasoning_details: Vec<Value>,
+        /// Reasoning in words, where its provider wants that back (DeepSeek).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reasoning_content: Option<String>,
     },
     /// What a tool answered.
     Tool {
@@ -143,6 +146,16 @@ pub struct RequestedCall {
     pub name: String,
     /// The arguments as the model wrote them: JSON text, not checked.
     pub arguments: String,
+    /// What its provider wants back with the call, unchanged (Google's signatures of thoughts).
+    pub extra_content: Option<Value>,
+}
+
+impl RequestedCall {
+    /// The call as it is run and recorded: without what only its provider reads.
+    pub fn bare(&self) -> Self {
+        let Self { id, name, arguments, .. } = self;
+        Self { id: id.clone(), name: name.clone(), arguments: arguments.clone(), extra_content: None }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -151,6 +164,8 @@ struct WireCall {
     #[serde(default = "function", rename = "type")]
     kind: String,
     function: WireFunction,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -166,13 +181,15 @@ fn function() -> String {
 
 impl From<WireCall> for RequestedCall {
     fn from(wire: WireCall) -> Self {
-        Self { id: wire.id, name: wire.function.name, arguments: wire.function.arguments }
+        let WireCall { id, function, extra_content, .. } = wire;
+        Self { id, name: function.name, arguments: function.arguments, extra_content }
     }
 }
 
 impl From<RequestedCall> for WireCall {
     fn from(call: RequestedCall) -> Self {
-        Self { id: call.id, kind: function(), function: WireFunction { name: call.name, arguments: call.arguments } }
+        let RequestedCall { id, name, arguments, extra_content } = call;
+        Self { id, kind: function(), function: WireFunction { name, arguments }, extra_content }
     }
 }
 
@@ -197,11 +214,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_provider_wants_back_is_kept_and_a_bare_call_has_none_of_it() {
+        let wire = json!({"role": "assistant", "content": "", "reasoning_content": "hm", "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"},
+                "extra_content": {"google": {"thought_signature": "s"}}}]});
+        let message: Message = serde_json::from_value(wire.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&message).unwrap(), wire);
+        let Message::Assistant { tool_calls, reasoning_content, .. } = message else { panic!("{message:?}") };
+        assert_eq!(reasoning_content.as_deref(), Some("hm"));
+        assert_eq!(
+            serde_json::to_value(tool_calls[0].bare()).unwrap(),
+            json!({"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}})
+        );
+    }
+
+    #[test]
     fn an_assistant_message_may_have_null_content() {
         let message: Message = serde_json::from_value(json!({"role": "assistant", "content": null})).unwrap();
         assert_eq!(
             message,
-            Message::Assistant { content: Content::default(), tool_calls: vec![], reasoning_details: vec![] }
+            Message::Assistant {
+                content: Content::default(),
+                tool_calls: vec![],
+                reasoning_details: vec![],
+                reasoning_content: None,
+            }
         );
     }
 }

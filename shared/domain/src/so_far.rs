@@ -125,7 +125,12 @@ mod tests {
     }
 
     fn call(status: ToolCallStatus, started: i64, finished: Option<i64>) -> ToolCallView {
-        let request = RequestedCall { id: "c".parse().unwrap(), name: "look".into(), arguments: "{}".into() };
+        let request = RequestedCall {
+            id: "c".parse().unwrap(),
+            name: "look".into(),
+            arguments: "{}".into(),
+            extra_content: None,
+        };
         let view = ToolCallView::pending(&request, &LaneName::main(), 1, None);
         let finished_at = finished.map(at);
         ToolCallView { status, started_at: Some(at(started)), finished_at, ..view }

@@ -55,10 +55,12 @@ pub fn of_text(text: &str) -> u64 {
 pub fn of_message(message: &Message) -> u64 {
     let said = match message {
         Message::System { content } | Message::User { content } | Message::Tool { content, .. } => of_content(content),
-        Message::Assistant { content, tool_calls, reasoning_details } => {
+        Message::Assistant { content, tool_calls, reasoning_details, reasoning_content } => {
             let calls = tool_calls.iter().map(|call| PER_MESSAGE + of_text(&call.name) + of_text(&call.arguments));
-            let details = reasoning_details.iter().map(|detail| of_text(&detail.to_string()));
-            of_content(content) + calls.sum::<u64>() + details.sum::<u64>()
+            let extras = tool_calls.iter().filter_map(|call| call.extra_content.as_ref());
+            let opaque = reasoning_details.iter().chain(extras).map(|value| of_text(&value.to_string()));
+            let reasoning = reasoning_content.as_deref().map_or(0, of_text);
+            of_content(content) + calls.sum::<u64>() + opaque.sum::<u64>() + reasoning
         }
     };
     PER_MESSAGE + said
@@ -130,6 +132,13 @@ mod tests {
             Part::ImageUrl { image_url: json!({"url": format!("data:image/png;base64,{}", "A".repeat(1_000_000))}) };
         let seen = Message::User { content: Content::Parts(vec![Part::Text { text: "Look".into() }, picture]) };
         assert_eq!(of_message(&seen), PER_MESSAGE + 1 + PER_PICTURE);
+        let thought = |reasoning_content: Option<&str>| Message::Assistant {
+            content: Content::default(),
+            tool_calls: vec![],
+            reasoning_details: vec![],
+            reasoning_content: reasoning_content.map(str::to_owned),
+        };
+        assert_eq!(of_message(&thought(Some("four by four"))), of_message(&thought(None)) + 3);
         let file = Part::File { file: json!({"file_data": "A".repeat(4_000_000)}) };
         assert_eq!(of_part(&file), 75_000);
     }

@@ -156,8 +156,8 @@ fn answer(
     model_time_ms: u64,
     prices: &Prices,
 ) -> Answer {
-    let Completion { tool_calls, reasoning_details, mut usage, cost_is_reported, finish, model } = completion;
-    if !cost_is_reported {
+    let Completion { tool_calls, mut usage, model, .. } = completion;
+    if !completion.cost_is_reported {
         let known = prices.cost_usd(&asked.settings.model, &usage);
         let known = known.or_else(|| prices.cost_usd(model.as_deref()?, &usage));
         usage.cost_usd = known.unwrap_or(usage.cost_usd);
@@ -171,10 +171,10 @@ fn answer(
             let invented = || ToolCallId::invented(&asked.lane.name, asked.lane.turn, index);
             let id = call.id.filter(|id| !seen.contains(id)).unwrap_or_else(invented);
             seen.insert(id.clone());
-            RequestedCall { id, name: call.name, arguments: kept(call.arguments) }
+            RequestedCall { id, name: call.name, arguments: kept(call.arguments), extra_content: call.extra_content }
         })
         .collect();
-    let finish_reason = match finish {
+    let finish_reason = match completion.finish {
         _ if !calls.is_empty() => FinishReason::ToolCalls,
         model_client::FinishReason::Length => FinishReason::Length,
         model_client::FinishReason::Stop | model_client::FinishReason::ToolCalls => FinishReason::Stop,
@@ -182,7 +182,8 @@ fn answer(
     Answer {
         text,
         reasoning,
-        reasoning_details,
+        reasoning_goes_back: completion.reasoning_goes_back,
+        reasoning_details: completion.reasoning_details,
         calls,
         finish_reason,
         model: model.unwrap_or_else(|| asked.settings.model.clone()),

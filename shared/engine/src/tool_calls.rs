@@ -316,7 +316,7 @@ impl Call<'_> {
 
     fn call(&self, started_at: Timestamp, progress: Progress) -> ToolCall {
         ToolCall {
-            request: self.request.clone(),
+            request: self.request.bare(),
             lane: self.held.fence.lane.clone(),
             turn: self.held.lane().turn,
             index: self.index,

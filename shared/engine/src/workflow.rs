@@ -503,10 +503,12 @@ fn tool_answer(node: &Node<'_>, name: &str, arguments: &Value) -> Answer {
         id: ToolCallId::invented(&node.lane.name, node.lane.turn, 0),
         name: name.to_owned(),
         arguments: arguments.to_string(),
+        extra_content: None,
     };
     Answer {
         text: String::new(),
         reasoning: String::new(),
+        reasoning_goes_back: false,
         reasoning_details: vec![],
         calls: vec![call],
         finish_reason: FinishReason::ToolCalls,

@@ -11,7 +11,7 @@ use crate::{
     wire::{CallFragment, Choice, Chunk, Complaint},
 };
 
-/// The most that is kept of one answer's calls and reasoning details; its text is passed on, not kept.
+/// The most that is kept of one answer's calls, with what goes back with them, and of its reasoning details; its text is passed on, not kept.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 const CALL_BYTES: usize = 64; // what an empty call counts as
 
@@ -20,6 +20,8 @@ const CALL_BYTES: usize = 64; // what an empty call counts as
 pub(crate) struct Answer {
     calls: Vec<Call>,
     reasoning_details: Vec<Value>,
+    /// Whether `reasoning_content` has come, were it empty: who sends it wants it back.
+    has_reasoning_content: bool,
     usage: Usage,
     cost_is_reported: bool,
     finish: Option<FinishReason>,
@@ -80,7 +82,10 @@ impl Answer {
 
     /// Closes a whole answer.
     pub(crate) fn complete(&mut self, events: &mut VecDeque<ModelEvent>) {
-        let Self { mut calls, reasoning_details, usage, cost_is_reported, finish, model, .. } = std::mem::take(self);
+        let Self {
+            mut calls, reasoning_details, has_reasoning_content, usage, cost_is_reported, finish, model, ..
+        } = std::mem::take(self);
+        let reasoning_goes_back = has_reasoning_content && reasoning_details.is_empty();
         let finish = finish.unwrap_or(if calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls });
         for (index, call) in calls.iter_mut().enumerate().filter(|(_, call)| !call.announced) {
             events.push_back(call.announce(index));
@@ -89,7 +94,8 @@ impl Answer {
         for call in tool_calls.iter_mut().filter(|call| call.arguments.trim().is_empty()) {
             "{}".clone_into(&mut call.arguments);
         }
-        let completion = Completion { tool_calls, reasoning_details, usage, cost_is_reported, finish, model };
+        let completion =
+            Completion { tool_calls, reasoning_goes_back, reasoning_details, usage, cost_is_reported, finish, model };
         events.push_back(ModelEvent::Completed(completion));
     }
 
@@ -100,9 +106,10 @@ impl Answer {
         events: &mut VecDeque<ModelEvent>,
     ) -> Result<(), ModelError> {
         let delta = choice.delta;
+        self.has_reasoning_content |= delta.reasoning_content.is_some();
         let mut reasoning = delta.reasoning;
         if reasoning.is_empty() {
-            reasoning = delta.reasoning_content;
+            reasoning = delta.reasoning_content.unwrap_or_default();
         }
         if !reasoning.is_empty() {
             events.push_back(ModelEvent::ReasoningDelta(reasoning));
@@ -137,7 +144,8 @@ impl Answer {
             Some(at) => at,
             None if id.is_none() && name.is_empty() && arguments.is_empty() => return, // a stray trailer
             None => {
-                let call = StreamedCall { id: None, name: String::new(), arguments: String::new() };
+                let call =
+                    StreamedCall { id: None, name: String::new(), arguments: String::new(), extra_content: None };
                 self.calls.push(Call { wire_index: fragment.index, announced: false, call });
                 self.said_something = true;
                 self.kept_bytes += CALL_BYTES;
@@ -150,6 +158,10 @@ impl Answer {
         if call.call.name.is_empty() {
             self.kept_bytes += name.len();
             call.call.name = name; // some servers repeat it in every fragment
+        }
+        if let Some(extra) = fragment.extra_content.filter(|extra| call.call.extra_content.as_ref() != Some(extra)) {
+            self.kept_bytes += extra.to_string().len();
+            call.call.extra_content = Some(extra);
         }
         if call.call.id.is_none() && !call.announced {
             call.call.id = id.and_then(|id| id.parse().ok());
@@ -316,6 +328,37 @@ mod tests {
         assert_eq!(seen.collect::<Vec<_>>(), [(0, "add", Some("a")), (1, "sub", None)]);
     }
 
+    #[test]
+    fn reasoning_that_came_as_reasoning_content_goes_back_unless_something_opaque_does() {
+        let goes_back = |deltas: &[Value]| {
+            let (events, completion) = read(deltas.iter().cloned()).unwrap();
+            (events.len(), completion.reasoning_goes_back)
+        };
+        let text = json!({"content": "Yes."});
+        assert_eq!(goes_back(&[json!({"reasoning_content": "hm"}), text.clone()]), (2, true));
+        assert_eq!(goes_back(&[json!({"reasoning_content": ""}), text.clone()]), (1, true));
+        assert_eq!(goes_back(&[json!({"reasoning": "hm", "reasoning_content": "hm"}), text.clone()]), (2, true));
+        assert_eq!(goes_back(&[json!({"reasoning_content": null}), text.clone()]), (1, false));
+        assert_eq!(goes_back(&[json!({"reasoning": "hm"}), text.clone()]), (2, false));
+        let detail = json!({"type": "reasoning.text", "text": "hm"});
+        assert_eq!(goes_back(&[json!({"reasoning_content": "hm", "reasoning_details": [detail]}), text]), (2, false));
+    }
+
+    #[test]
+    fn what_goes_back_with_a_call_is_kept_with_it() {
+        let signed = |id: &str, extra: Value| json!({"id": id, "function": {"name": "add", "arguments": "{}"}, "extra_content": extra});
+        let signature = |text: &str| json!({"google": {"thought_signature": text}});
+        let fragments = [
+            signed("a", signature("s")),
+            signed("b", Value::Null),
+            json!({"id": "b", "function": {}, "extra_content": signature("t")}),
+            signed("c", Value::Null),
+        ];
+        let (_, completion) = read(fragments.map(|fragment| json!({"tool_calls": [fragment]}))).unwrap();
+        let kept: Vec<_> = completion.tool_calls.into_iter().map(|call| call.extra_content).collect();
+        assert_eq!(kept, [Some(signature("s")), Some(signature("t")), None]);
+    }
+
     fn details(details: impl IntoIterator<Item = Value>) -> Vec<Value> {
         read(details.into_iter().map(|it| json!({"reasoning_details": [it]}))).unwrap().1.reasoning_details
     }
@@ -345,6 +388,10 @@ mod tests {
         };
         let arguments = [0, 1].map(|n| json!({"tool_calls": [fragment(n, Some("a"), Some("add"), &much)]}));
         assert_eq!(limit(read(arguments)), MAX_KEPT_BYTES);
+        let extra = [0, 1].map(
+            |n| json!({"tool_calls": [{"index": n, "function": {"name": "add"}, "extra_content": {"google": much}}]}),
+        );
+        assert_eq!(limit(read(extra)), MAX_KEPT_BYTES);
         let crumbs = [0, 1].map(|_| json!({"reasoning_details": [{"type": "reasoning.text", "text": much}]}));
         assert_eq!(limit(read(crumbs)), MAX_KEPT_BYTES);
     }

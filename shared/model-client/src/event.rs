@@ -28,6 +28,8 @@ pub enum ModelEvent {
 pub struct Completion {
     /// The tools it asks for, in order, whatever the finish reason says.
     pub tool_calls: Vec<StreamedCall>,
+    /// Whether the visible reasoning is to be sent back in words (`reasoning_content`): it came so, and nothing opaque with it.
+    pub reasoning_goes_back: bool,
     /// Opaque reasoning to be sent back unchanged in the next request.
     pub reasoning_details: Vec<Value>,
     /// What the provider counted; zeros when it did not.
@@ -49,6 +51,8 @@ pub struct StreamedCall {
     pub name: String,
     /// The arguments as the model wrote them, not checked; `{}` when it wrote nothing.
     pub arguments: String,
+    /// What is to be sent back with the call, unchanged.
+    pub extra_content: Option<Value>,
 }
 
 /// Why a model stopped. Reasons that are failures are errors instead.

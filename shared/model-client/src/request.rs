@@ -134,7 +134,7 @@ fn messages<S: Serializer>(messages: &[Message], serializer: S) -> Result<S::Ok,
     for message in messages {
         match message {
             // Several providers refuse an empty text beside tool calls, and none refuses null.
-            Message::Assistant { content, tool_calls, reasoning_details }
+            Message::Assistant { content, tool_calls, reasoning_details, reasoning_content }
                 if content.is_empty() && !tool_calls.is_empty() =>
             {
                 sequence.serialize_element(&OnlyCalls {
@@ -142,6 +142,7 @@ fn messages<S: Serializer>(messages: &[Message], serializer: S) -> Result<S::Ok,
                     content: None,
                     tool_calls,
                     reasoning_details,
+                    reasoning_content: reasoning_content.as_deref(),
                 })?;
             }
             other => sequence.serialize_element(other)?,
@@ -157,6 +158,8 @@ struct OnlyCalls<'a> {
     tool_calls: &'a [RequestedCall],
     #[serde(skip_serializing_if = "<[Value]>::is_empty")]
     reasoning_details: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
 }
 
 #[cfg(test)]
@@ -200,8 +203,10 @@ mod tests {
                         id: "c1".parse().unwrap(),
                         name: "clock".into(),
                         arguments: "{}".into(),
+                        extra_content: None,
                     }],
                     reasoning_details: vec![json!({"type": "reasoning.encrypted", "data": "x"})],
+                    reasoning_content: None,
                 },
                 Message::Tool {
                     tool_call_id: "c1".parse().unwrap(),
@@ -236,6 +241,31 @@ mod tests {
                 "reasoning": {"effort": "low"}, "response_format": {"type": "json_object"},
             })
         );
+    }
+
+    #[test]
+    fn what_a_provider_wants_back_goes_back_with_text_and_without() {
+        let call = RequestedCall {
+            id: "c1".parse().unwrap(),
+            name: "clock".into(),
+            arguments: "{}".into(),
+            extra_content: Some(json!({"google": {"thought_signature": "s"}})),
+        };
+        for (text, content) in [("", Value::Null), ("One moment.", json!("One moment."))] {
+            let message = Message::Assistant {
+                content: Content::Text(text.into()),
+                tool_calls: vec![call.clone()],
+                reasoning_details: vec![],
+                reasoning_content: Some("hm".into()),
+            };
+            let request = ModelRequest { messages: vec![message], ..ModelRequest::default() };
+            assert_eq!(
+                body(&request)["messages"][0],
+                json!({"role": "assistant", "content": content, "reasoning_content": "hm", "tool_calls": [
+                    {"id": "c1", "type": "function", "function": {"name": "clock", "arguments": "{}"},
+                        "extra_content": {"google": {"thought_signature": "s"}}}]})
+            );
+        }
     }
 
     #[test]

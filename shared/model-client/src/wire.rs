@@ -39,8 +39,7 @@ pub(crate) struct Delta {
     #[serde(deserialize_with = "null_as_default")]
     pub(crate) reasoning: String,
     /// The same under the name that DeepSeek, vLLM and llama.cpp use. Some send both.
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) reasoning_content: String,
+    pub(crate) reasoning_content: Option<String>,
     #[serde(deserialize_with = "null_as_default")]
     pub(crate) reasoning_details: Vec<Value>,
     #[serde(deserialize_with = "null_as_default")]
@@ -53,6 +52,8 @@ pub(crate) struct CallFragment {
     pub(crate) id: Option<String>,
     #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) function: FunctionFragment,
+    /// What Google wants back with the call.
+    pub(crate) extra_content: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]

@@ -92,17 +92,20 @@ fn assistant(members: &mut Members, findings: &mut Findings) -> Option<Message> 
         .filter_map(|(index, item)| call(item, &format!("{path}[{index}]"), findings))
         .collect();
     let reasoning_details = members.array("reasoning_details", findings).unwrap_or_default();
+    let reasoning_content = members.text("reasoning_content", findings);
     if content.as_ref().is_none_or(Content::is_empty) && tool_calls.is_empty() && findings.len() == before {
         let path = members.path("content");
         findings.add(path.clone(), format!("`{path}` is required where there are no `tool_calls`."));
     }
-    Some(Message::Assistant { content: content.unwrap_or_default(), tool_calls, reasoning_details })
+    let content = content.unwrap_or_default();
+    Some(Message::Assistant { content, tool_calls, reasoning_details, reasoning_content })
 }
 
 fn call(item: Value, path: &str, findings: &mut Findings) -> Option<RequestedCall> {
     let mut members = Members::of(item, path, findings)?;
     members.word("type", &["function"], findings);
     members.take("index"); // streamed answers have it
+    let extra_content = members.object("extra_content", findings).map(Members::into_value);
     let id: Option<ToolCallId> = required_id("id", &mut members, findings);
     let Some(mut function) = members.object("function", findings) else {
         findings.add(format!("{path}.function"), format!("`{path}.function` is required: `name` and `arguments`."));
@@ -117,7 +120,7 @@ fn call(item: Value, path: &str, findings: &mut Findings) -> Option<RequestedCal
     }
     let arguments = function.text("arguments", findings).unwrap_or_default();
     function.finish(findings);
-    Some(RequestedCall { id: id?, name: name?, arguments })
+    Some(RequestedCall { id: id?, name: name?, arguments, extra_content })
 }
 
 fn tool(members: &mut Members, findings: &mut Findings) -> Option<Message> {

@@ -60,8 +60,9 @@ fn every_supported_member_arrives() {
             {"role": "user", "content": [{"type": "text", "text": "What is it?"},
                 {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}},
                 {"type": "file", "file": {"file_id": "f"}}]},
-            {"role": "assistant", "content": null, "refusal": null, "annotations": [], "tool_calls": [
-                {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+            {"role": "assistant", "content": null, "refusal": null, "annotations": [], "reasoning_content": "hm",
+                "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"},
+                    "extra_content": {"google": {"thought_signature": "s"}}}]},
             {"role": "tool", "tool_call_id": "c1", "content": "a cat"},
             {"role": "user", "content": "And now?"}],
         "instructions": "Be brief.", "model": "m",
@@ -82,6 +83,12 @@ fn every_supported_member_arrives() {
         (6, &Message::system("Be brief."), &Message::system("Be kind."))
     );
     let Message::User { content: Content::Parts(parts) } = &messages[2] else { panic!("{:?}", messages[2]) };
+    assert_eq!(
+        serde_json::to_value(&messages[3]).unwrap(),
+        json!({"role": "assistant", "content": "", "reasoning_content": "hm", "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"},
+                "extra_content": {"google": {"thought_signature": "s"}}}]})
+    );
     assert_eq!(parts[1], Part::ImageUrl { image_url: json!({"url": "https://x/y.png", "detail": "low"}) });
     assert_eq!(
         request.spec.settings,

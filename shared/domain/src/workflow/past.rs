@@ -129,7 +129,12 @@ impl<'a> Board<'a> {
             let speaks = matches!(said.node.kind, Kind::Agent(_)) && said.status != NodeStatus::Skipped;
             if speaks && !said.output.is_empty() {
                 let content = Content::Text(said.output.to_owned());
-                session.push(Message::Assistant { content, tool_calls: vec![], reasoning_details: vec![] });
+                session.push(Message::Assistant {
+                    content,
+                    tool_calls: vec![],
+                    reasoning_details: vec![],
+                    reasoning_content: None,
+                });
             }
         }
         session

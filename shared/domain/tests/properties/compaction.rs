@@ -48,7 +48,12 @@ fn rules() -> impl Strategy<Value = Compaction> {
 }
 
 fn requested(turn: u32, index: u32) -> RequestedCall {
-    RequestedCall { id: format!("c{turn}-{index}").parse().unwrap(), name: "look".into(), arguments: "{}".into() }
+    RequestedCall {
+        id: format!("c{turn}-{index}").parse().unwrap(),
+        name: "look".into(),
+        arguments: "{}".into(),
+        extra_content: None,
+    }
 }
 
 /// The turn that says this after it read so many tokens.
@@ -72,6 +77,7 @@ fn answered(said: &Said, number: u32, tokens: u64) -> Turn {
     let answer = Answer {
         text: said.text.clone(),
         reasoning: String::new(),
+        reasoning_goes_back: false,
         reasoning_details: vec![],
         calls: (0..).zip(&said.results).map(|(index, _)| requested(number, index)).collect(),
         finish_reason: FinishReason::ToolCalls,
@@ -165,7 +171,12 @@ fn asked() -> impl Strategy<Value = Vec<Message>> {
         let orders = (0..n_orders).map(|n| Message::system(format!("Order {n}.")));
         let chat = chat.into_iter().enumerate().map(|(n, text)| match n % 2 {
             0 => Message::user(text),
-            _ => Message::Assistant { content: Content::Text(text), tool_calls: vec![], reasoning_details: vec![] },
+            _ => Message::Assistant {
+                content: Content::Text(text),
+                tool_calls: vec![],
+                reasoning_details: vec![],
+                reasoning_content: None,
+            },
         });
         orders.chain(chat).chain([Message::user("Do it.")]).collect()
     })
@@ -250,6 +261,7 @@ fn talk(n: usize) -> Vec<Message> {
             content: Content::Text(format!("Answer {n}.")),
             tool_calls: vec![],
             reasoning_details: vec![],
+            reasoning_content: None,
         },
     });
     [Message::system("Be brief.")].into_iter().chain(talk).collect()

@@ -60,6 +60,7 @@ fn turn(lane: LaneName, turn: u32) -> impl Strategy<Value = Turn> {
                 id: format!("{lane}-{turn}-{index}").parse().unwrap(),
                 name: format!("tool-{index}"),
                 arguments: "{}".to_owned(),
+                extra_content: None,
             };
             let n_calls = records.len().saturating_sub(n_strays);
             let calls = (0..).zip(records).filter_map(|(index, progress)| {
@@ -83,6 +84,7 @@ fn turn(lane: LaneName, turn: u32) -> impl Strategy<Value = Turn> {
             let answer = text.map(|text| Answer {
                 text: text.to_owned(),
                 reasoning: String::new(),
+                reasoning_goes_back: false,
                 reasoning_details: vec![],
                 calls: (0..).map(request).take(n_calls).collect(),
                 finish_reason: FinishReason::ToolCalls,

@@ -137,10 +137,12 @@ impl Written {
             id: format!("call_{index}").parse().unwrap(),
             name: "look".to_owned(),
             arguments: format!("{turn} {number}"),
+            extra_content: None,
         };
         Answer {
             text: attempt.pieces.concat(),
             reasoning: String::new(),
+            reasoning_goes_back: false,
             reasoning_details: vec![],
             calls: (0..attempt.n_calls).map(call).collect(),
             finish_reason: FinishReason::Stop,

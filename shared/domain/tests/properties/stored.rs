@@ -169,7 +169,13 @@ fn heads() -> impl Strategy<Value = Head> {
 }
 
 fn requests() -> impl Strategy<Value = RequestedCall> {
-    (ids(), texts(), texts()).prop_map(|(id, name, arguments)| RequestedCall { id, name, arguments })
+    let extra = option::of(values().prop_filter("null is nothing", |value| !value.is_null()));
+    (ids(), texts(), texts(), extra).prop_map(|(id, name, arguments, extra_content)| RequestedCall {
+        id,
+        name,
+        arguments,
+        extra_content,
+    })
 }
 
 fn outcomes() -> impl Strategy<Value = ToolOutcome> {
@@ -208,11 +214,19 @@ fn tool_calls() -> impl Strategy<Value = ToolCall> {
 }
 
 fn answers() -> impl Strategy<Value = Answer> {
-    let said = (texts(), texts(), vec(values(), 0..3), vec(requests(), 0..3));
+    let said = ((texts(), texts(), any::<bool>()), vec(values(), 0..3), vec(requests(), 0..3));
     (said, reasons(), texts(), usages(), any::<u64>(), any::<u32>()).prop_map(
-        |((text, reasoning, reasoning_details, calls), finish_reason, model, usage, model_time_ms, inbox)| Answer {
+        |(
+            ((text, reasoning, reasoning_goes_back), reasoning_details, calls),
+            finish_reason,
+            model,
+            usage,
+            model_time_ms,
+            inbox,
+        )| Answer {
             text,
             reasoning,
+            reasoning_goes_back,
             reasoning_details,
             calls,
             finish_reason,
@@ -236,9 +250,14 @@ fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         content().prop_map(|content| Message::System { content }),
         content().prop_map(|content| Message::User { content }),
-        (content(), vec(requests(), 0..3), vec(values(), 0..2)).prop_map(|(content, tool_calls, reasoning_details)| {
-            Message::Assistant { content, tool_calls, reasoning_details }
-        }),
+        (content(), vec(requests(), 0..3), vec(values(), 0..2), option::of(texts())).prop_map(
+            |(content, tool_calls, reasoning_details, reasoning_content)| Message::Assistant {
+                content,
+                tool_calls,
+                reasoning_details,
+                reasoning_content,
+            }
+        ),
         (ids(), option::of(texts()), content()).prop_map(|(tool_call_id, name, content)| Message::Tool {
             tool_call_id,
             name,
@@ -360,10 +379,40 @@ proptest! {
 }
 
 #[test]
+fn an_answer_of_an_earlier_release_is_read_and_one_that_has_nothing_to_go_back_is_written_as_then() {
+    let then = json!({
+        "text": "Let me look.",
+        "reasoning": "hm",
+        "reasoning_details": [{"type": "reasoning.text", "text": "hm"}],
+        "calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
+        "finish_reason": "tool_calls",
+        "model": "m",
+        "usage": Usage::default(),
+        "model_time_ms": 5,
+        "inbox": 0,
+    });
+    let answer: Answer = serde_json::from_value(then.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&answer).unwrap(), then);
+    let Message::Assistant { reasoning_content, tool_calls, .. } = answer.as_message() else { panic!("not its") };
+    assert_eq!((reasoning_content, tool_calls[0].extra_content.as_ref()), (None, None));
+    // A model that did not think was asked to: that it thought nothing goes back as well.
+    for reasoning in ["hm", ""] {
+        let answer = Answer { reasoning: reasoning.to_owned(), reasoning_goes_back: true, ..answer.clone() };
+        let message = serde_json::to_value(answer.as_message()).unwrap();
+        assert_eq!(message["reasoning_content"], reasoning);
+    }
+}
+
+#[test]
 fn a_call_that_was_cut_off_is_run_again_only_if_its_tool_allows_it() {
     let me: WriterId = "me".parse().unwrap();
     let record = |progress| ToolCall {
-        request: RequestedCall { id: "c".parse().unwrap(), name: "t".into(), arguments: "{}".into() },
+        request: RequestedCall {
+            id: "c".parse().unwrap(),
+            name: "t".into(),
+            arguments: "{}".into(),
+            extra_content: None,
+        },
         lane: "main".parse().unwrap(),
         turn: 1,
         index: 0,
