@@ -187,11 +187,13 @@ async fn refusal(mut response: Response, key: Option<&Secret>) -> ModelError {
             break;
         }
     }
-    let Complaint { code, mut message } = Complaint::from_body(&body);
+    let complaint = Complaint::from_body(&body);
+    let is_success = response.status().is_success();
+    let Complaint { code, mut message } = if is_success { complaint } else { complaint.or_body(&body) };
     if let Some(key) = key.map(Secret::expose).filter(|key| !key.is_empty()) {
         message = message.replace(key, "…"); // some servers repeat what they were sent
     }
-    if response.status().is_success() {
+    if is_success {
         // Some answer 200 and say in the body what went wrong.
         return match (code.as_str(), message.as_str()) {
             ("", "") => ModelError::Malformed(Malformed::ContentType("application/json".to_owned())),

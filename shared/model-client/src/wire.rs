@@ -192,6 +192,12 @@ impl Complaint {
             _ => Self { code: String::new(), message: String::from_utf8_lossy(body).into_owned() },
         }
     }
+
+    /// With the body itself for words where it has none in a form that is known here.
+    pub(crate) fn or_body(self, body: &[u8]) -> Self {
+        let message = if self.message.is_empty() { String::from_utf8_lossy(body).into_owned() } else { self.message };
+        Self { message, ..self }
+    }
 }
 
 fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
@@ -226,6 +232,16 @@ mod tests {
         assert_eq!(read(r#"[{"error":{"code":400,"message":"bad","status":"X"}}]"#), expected("400", "bad"));
         assert_eq!(read("[1,2]"), expected("", "[1,2]"));
         assert_eq!(read("<html>Bad Gateway</html>"), expected("", "<html>Bad Gateway</html>"));
+    }
+
+    #[test]
+    fn words_in_an_unknown_form_are_told_as_they_came() {
+        let told = |body: &str| Complaint::from_body(body.as_bytes()).or_body(body.as_bytes()).message;
+        let details = r#"{"detail":[{"loc":["body","model"],"msg":"field required"}]}"#;
+        assert_eq!(told(details), details);
+        let errors = r#"{"errors":[{"code":7003,"message":"no route"}],"success":false}"#;
+        assert_eq!(told(errors), errors);
+        assert_eq!(told(r#"{"error":{"code":402,"message":"no credit"}}"#), "no credit");
     }
 
     #[test]
