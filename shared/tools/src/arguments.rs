@@ -50,7 +50,7 @@ impl ArgumentSchema {
             .map_err(|error| format!("The arguments of `{tool}` are not valid JSON: {error}"))?;
         let mut findings = self.0.iter_errors(&arguments).map(|error| {
             let path = error.instance_path().to_string();
-            let place = if path.is_empty() { "the arguments" } else { &path };
+            let place = if path.is_empty() { "the arguments".to_owned() } else { shorten(&path) };
             format!("- at {place}: {}", shorten(&error.to_string()))
         });
         let listed: Vec<String> = findings.by_ref().take(FINDINGS).collect();
@@ -78,7 +78,7 @@ impl fmt::Debug for ArgumentSchema {
     }
 }
 
-/// Findings quote the offending value, which may be long.
+/// Findings quote the offending value and its place, which may be long.
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(FINDING_CHARS) {
         None => text.to_owned(),

@@ -9,14 +9,17 @@ use std::{
     time::Duration,
 };
 
-use domain::tool_call::{Replay, ToolCallError, ToolErrorPhase, ToolOutcome};
+use domain::{
+    event::cut,
+    tool_call::{Replay, ToolCallError, ToolErrorPhase, ToolOutcome},
+};
 use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::time::{self, Instant};
 
 use crate::{
     Sent, Source, Tool, ToolContext, ToolError, ToolReply,
-    limits::{RESULT_BYTES, RETRY_PAUSE},
+    limits::{FAILURE_BYTES, RESULT_BYTES, RETRY_PAUSE},
     registry::RegisteredTool,
 };
 
@@ -162,6 +165,16 @@ impl CheckedCall {
     }
 }
 
-fn failed(phase: ToolErrorPhase, message: String) -> ToolOutcome {
-    ToolOutcome::Error(ToolCallError { phase, message })
+pub(crate) fn failed(phase: ToolErrorPhase, message: String) -> ToolOutcome {
+    ToolOutcome::Error(ToolCallError { phase, message: shorten(message) })
+}
+
+/// Tools pass on what far sides say, which may be of any length.
+fn shorten(message: String) -> String {
+    if message.len() <= FAILURE_BYTES {
+        return message;
+    }
+    let note = format!("\n[cut: it has {} bytes]", message.len());
+    let (kept, _) = cut(&message, FAILURE_BYTES - note.len());
+    kept + &note
 }

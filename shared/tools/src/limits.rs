@@ -17,5 +17,8 @@ pub const ARGUMENT_BYTES: usize = domain::limits::ARGUMENTS_BYTES;
 /// Bytes of one result; more is an error (R184).
 pub const RESULT_BYTES: usize = domain::limits::RESULT_BYTES;
 
+/// Bytes of a failure's message; a longer one is cut. As much as a viewer is shown of a result: events have it whole.
+pub const FAILURE_BYTES: usize = domain::limits::RESULT_VIEW_BYTES;
+
 /// The answer to a call of a tool that only the caller can run, to the letter (R53).
 pub const CLIENT_ONLY: &str = "Tool not available in background mode";

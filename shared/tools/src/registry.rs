@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use domain::{
     approval::ApprovalRule,
-    tool_call::{Replay, ToolCallError, ToolCallStatus, ToolErrorPhase, ToolOutcome, ToolSpec},
+    tool_call::{Replay, ToolCallStatus, ToolErrorPhase, ToolOutcome, ToolSpec},
 };
 
 use crate::{
     RunsOn, Tool, ToolContext,
     arguments::{ArgumentSchema, InvalidSchema},
-    call::{CheckedCall, Ending, Execution},
+    call::{CheckedCall, Ending, Execution, failed},
     fingerprint::fingerprint,
     limits,
     server::Servers,
@@ -177,7 +177,7 @@ fn log(known: Option<&RegisteredTool>, name: &str, arguments: &str, context: &To
 }
 
 fn invalid(message: String) -> ToolOutcome {
-    ToolOutcome::Error(ToolCallError { phase: ToolErrorPhase::Validation, message })
+    failed(ToolErrorPhase::Validation, message)
 }
 
 fn is_name(name: &str) -> bool {

@@ -121,6 +121,50 @@ async fn a_result_may_have_256_kib_r184() {
     );
 }
 
+/// What a viewer is shown of a result (R184) is all that is kept of a failure.
+#[tokio::test]
+async fn a_failure_may_have_32_kib_and_says_that_it_was_cut() {
+    let fits = registry("fails", || Err(ToolError::RespondToModel("x".repeat(32_768))));
+    assert_eq!(told(&fits, "fails", "{}").await, "x".repeat(32_768));
+    let failures: [fn() -> Result<ToolReply, ToolError>; 2] = [
+        || Err(ToolError::RespondToModel("é".repeat(600_000))),
+        || Err(ToolError::InvalidArguments("é".repeat(600_000))),
+    ];
+    for what in failures {
+        let told = told(&registry("fails", what), "fails", "{}").await;
+        assert!((32_700..=32_768).contains(&told.len()), "{}", told.len());
+        assert!(told.starts_with("éé") && told.ends_with("é\n[cut: it has 1200000 bytes]"), "{}", &told[32_600..]);
+    }
+}
+
+/// Findings quote names and values that the model made up.
+#[tokio::test]
+async fn what_is_wrong_with_arguments_is_told_in_short() {
+    let mut registry = ToolRegistry::new();
+    registry.register(Strict).unwrap();
+    let name = "x".repeat(60_000);
+    for arguments in [format!(r#"{{"{name}": 1}}"#), format!(r#"{{"text": {{"{name}": 1}}}}"#)] {
+        let told = told(&registry, "strict", &arguments).await;
+        assert!(told.contains("do not fit its schema") && told.len() < 1_000, "{}", told.len());
+    }
+}
+
+/// Wants text, under any name.
+struct Strict;
+
+#[async_trait]
+impl Tool for Strict {
+    fn spec(&self) -> ToolSpec {
+        let texts = json!({"type": "object", "additionalProperties": {"type": "string"}});
+        let parameters = json!({"type": "object", "properties": {"text": texts}, "additionalProperties": false});
+        ToolSpec { name: "strict".to_owned(), description: "Wants text, under any name.".to_owned(), parameters }
+    }
+
+    async fn call(&self, _: Value, _: &ToolContext) -> Result<ToolReply, ToolError> {
+        done()
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_call_is_told_r11_r13_r53_r179() {
     let mut registry = registry("writes", done);
