@@ -1,10 +1,13 @@
 //! MCP servers, spoken to through the official SDK: their tools are listed and called, and nothing else of the protocol
 //! is offered (no sampling, no roots, no elicitation: nobody is there to answer).
 //!
-//! One connection serves all jobs of a process; it is made when a tool is first needed, and made anew after it was lost.
+//! One connection serves all jobs of a process; it is made when a tool is first needed, and made anew after it was lost
+//! or may have been.
 //! A call that is given up (its time is over, its job is cancelled) is cancelled at the server as well: the SDK sends
 //! `notifications/cancelled` when the waiting ends.
 
+mod connection;
+mod failure;
 mod reply;
 mod transport;
 
@@ -22,23 +25,30 @@ use domain::{
     tool_call::{Replay, ToolSpec},
 };
 use rmcp::{
-    ClientHandler, Peer, RoleClient, ServiceError,
+    ClientHandler, RoleClient,
     model::{
         CallToolRequestParams, CallToolResponse, ClientCapabilities, ClientConfig, Implementation, ToolAnnotations,
     },
-    service::{NotificationContext, RunningService},
+    service::NotificationContext,
 };
 use serde_json::Value;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{self, Instant},
+};
 use tools::{Sent, Source, Tool, ToolContext, ToolError, ToolReply, ToolServer, config::McpServerConfig};
 
-use self::transport::Transport;
+use self::{
+    connection::{Connection, Waiting},
+    transport::Transport,
+};
 use crate::{SetupError, secrets::Secrets};
 
 /// Characters of a description that the model reads: servers write them, and each turn pays for them.
 const DESCRIPTION_CHARS: usize = 4_000;
-/// Characters of a server's error that the model reads.
-const ERROR_CHARS: usize = 2_000;
+/// How long a connection that is there already may take to list the tools. A new one has the rest of
+/// [`tools::limits::LIST_TIMEOUT`], which is the larger part: a server may have to be started for it.
+const LIST_AGAIN: Duration = Duration::from_secs(3);
 
 /// A configured server. Clones share its connection and its list.
 #[derive(Clone)]
@@ -54,8 +64,6 @@ struct Shared {
     listed: Mutex<Option<Listed>>,
     has_changed: Arc<AtomicBool>,
 }
-
-type Connection = RunningService<RoleClient, Listener>;
 
 struct Listed {
     at: Instant,
@@ -92,44 +100,33 @@ impl ToolServer for McpServer {
 }
 
 impl Shared {
-    /// The connection, made when there is none.
-    async fn connected(&self) -> Result<Peer<RoleClient>, Source> {
-        let mut connection = self.connection.lock().await;
-        if let Some(there) =
-            connection.as_ref().filter(|there| !there.is_closed() && !there.peer().is_transport_closed())
-        {
-            return Ok(there.peer().clone());
-        }
-        let listener = Listener { has_changed: Arc::clone(&self.has_changed) };
-        let made = Arc::new(self.transport.connect(listener).await?);
-        let peer = made.peer().clone();
-        *connection = Some(made);
-        Ok(peer)
+    /// The connection that is there already, if it may be used again.
+    async fn there(&self) -> Option<Arc<Connection>> {
+        self.connection.lock().await.clone().filter(|there| there.is_usable())
     }
 
-    /// Lets go of a connection that does not work: the next call makes another.
-    async fn disconnect(&self) {
-        self.connection.lock().await.take();
+    /// The connection, made when there is none.
+    async fn connected(&self) -> Result<Arc<Connection>, Source> {
+        let mut connection = self.connection.lock().await;
+        if let Some(there) = connection.take().filter(|there| there.is_usable()) {
+            return Ok(Arc::clone(connection.insert(there)));
+        }
+        let listener = Listener { has_changed: Arc::clone(&self.has_changed) };
+        let made = self.transport.connect(listener).await?;
+        let made = Connection::new(made, self.transport.can_be_forgotten());
+        Ok(Arc::clone(connection.insert(Arc::new(made))))
     }
 
     async fn list(&self) -> Result<Vec<rmcp::model::Tool>, Source> {
-        let mut is_again = false;
-        loop {
-            match self.connected().await?.list_all_tools().await {
-                Ok(tools) => return Ok(tools),
-                // The connection may have died since its last use; a new one says more.
-                Err(error) if is_lost(&error) && !is_again => {
-                    self.disconnect().await;
-                    is_again = true;
-                }
-                Err(error) => return Err(error.into()),
+        if let Some(there) = self.there().await {
+            if let Ok(Ok(tools)) = time::timeout(LIST_AGAIN, there.list_all_tools()).await {
+                return Ok(tools);
             }
+            // Its server may have forgotten it since its last use, and not say so; a new one says more.
+            there.give_up();
         }
+        Ok(self.connected().await?.list_all_tools().await?)
     }
-}
-
-fn is_lost(error: &ServiceError) -> bool {
-    matches!(error, ServiceError::TransportSend(_) | ServiceError::TransportClosed)
 }
 
 /// What the server may tell us: that its list has changed.
@@ -191,9 +188,9 @@ impl Tool for McpTool {
         self.server.approval.clone()
     }
 
-    async fn call(&self, arguments: Value, _: &ToolContext) -> Result<ToolReply, ToolError> {
+    async fn call(&self, arguments: Value, context: &ToolContext) -> Result<ToolReply, ToolError> {
         let name = &self.server.name;
-        let peer = self.server.connected().await.map_err(|source| ToolError::Network {
+        let connection = self.server.connected().await.map_err(|source| ToolError::Network {
             message: format!("MCP server `{name}` cannot be reached"),
             sent: Sent::Nothing,
             source: Some(source),
@@ -202,24 +199,13 @@ impl Tool for McpTool {
         if let Value::Object(arguments) = arguments {
             request = request.with_arguments(arguments);
         }
-        match peer.call_tool_once(request).await {
+        let waiting = Waiting::on(&connection, &context.cancel);
+        match waiting.until(connection.call_tool_once(request)).await {
             Ok(CallToolResponse::Complete(result)) => reply::reply(result),
             Ok(_) => Err(ToolError::RespondToModel(format!(
                 "MCP server `{name}` wants to be answered by a person before this tool ends, which a background job cannot do"
             ))),
-            Err(error) if is_lost(&error) => {
-                self.server.disconnect().await;
-                let message = format!("the connection to MCP server `{name}` was lost");
-                Err(ToolError::Network { message, sent: Sent::Perhaps, source: Some(error.into()) })
-            }
-            Err(ServiceError::McpError(error)) => {
-                let said: String = error.message.chars().take(ERROR_CHARS).collect();
-                Err(ToolError::RespondToModel(format!("MCP server `{name}` refused the call: {said}")))
-            }
-            Err(error) => {
-                tracing::warn!(server.name = name, error = &error as &dyn std::error::Error, "an MCP call failed");
-                Err(ToolError::RespondToModel(format!("MCP server `{name}` gave no answer that can be read")))
-            }
+            Err(error) => Err(failure::failure(name, error, &connection)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Against a server made with the same SDK, over real HTTP.
 
+mod connections;
+
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},

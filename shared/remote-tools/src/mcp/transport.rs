@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use reqwest::Client;
 use rmcp::{
-    service::serve_client,
+    RoleClient,
+    service::{RunningService, serve_client},
     transport::{StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig},
 };
 use tools::{Source, config::McpServerConfig};
 
-use super::{Connection, Listener};
+use super::Listener;
 use crate::{SetupError, guard::Guard, secrets::Secrets};
 
 /// Bytes of one message of a server: more than a result may have, with room for JSON around it.
@@ -66,7 +67,12 @@ impl Transport {
         Ok(Self::Stdio { command: config.command.clone(), env })
     }
 
-    pub(super) async fn connect(&self, listener: Listener) -> Result<Connection, Source> {
+    /// Whether a server that is reached so can forget a session.
+    pub(super) fn can_be_forgotten(&self) -> bool {
+        matches!(self, Self::Http { .. })
+    }
+
+    pub(super) async fn connect(&self, listener: Listener) -> Result<RunningService<RoleClient, Listener>, Source> {
         match self {
             Self::Http { http, config } => {
                 let transport = StreamableHttpClientTransport::with_client(http.clone(), (**config).clone());
