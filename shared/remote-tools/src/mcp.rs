@@ -89,9 +89,10 @@ impl McpServer {
 impl ToolServer for McpServer {
     async fn tools(&self) -> Result<Vec<Arc<dyn Tool>>, Source> {
         let mut listed = self.0.listed.lock().await;
-        let has_changed = self.0.has_changed.swap(false, Ordering::Relaxed);
-        let is_fresh = |listed: &Listed| !has_changed && listed.at.elapsed() < self.0.cache;
-        if !listed.as_ref().is_some_and(is_fresh) {
+        if self.0.has_changed.swap(false, Ordering::Relaxed) {
+            *listed = None;
+        }
+        if listed.as_ref().is_none_or(|listed| listed.at.elapsed() >= self.0.cache) {
             *listed = Some(Listed { tools: self.0.list().await?, at: Instant::now() });
         }
         let tools = listed.iter().flat_map(|listed| &listed.tools);

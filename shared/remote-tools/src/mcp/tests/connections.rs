@@ -278,3 +278,17 @@ async fn a_connection_that_is_given_up_lasts_as_long_as_the_calls_on_it() {
     forgetful.ended.notified().await;
     assert_eq!((call(&server, "look").await, forgetful.sessions()), (completed("look"), 2), "the new one stays");
 }
+
+#[tokio::test]
+async fn a_list_that_has_changed_is_not_believed_until_it_is_there_anew() {
+    let (url, seen) = weather().await;
+    let server = server(&url);
+    assert_eq!(server.tools().await.unwrap().len(), 7);
+    server.0.has_changed.store(true, Ordering::SeqCst);
+    seen.refuses.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert!(server.tools().await.is_err());
+    }
+    seen.refuses.store(false, Ordering::SeqCst);
+    assert_eq!(server.tools().await.unwrap().len(), 7);
+}
