@@ -1,5 +1,7 @@
-//! JSON schemas that callers bring, and values that have to fit them. Nothing is fetched, and patterns run in linear time.
+//! JSON schemas that callers bring, and values that have to fit them. Nothing is fetched, patterns run in linear time, and
+//! what would take too long is not begun.
 
+use domain::schema::SchemaCost;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
@@ -21,7 +23,9 @@ pub fn check(schema: &Value) -> Result<(), String> {
 /// # Errors
 /// With everything that does not, by place below `path`.
 pub fn fits(schema: &Value, value: &Value, path: &str) -> Result<(), Vec<(String, String)>> {
-    let validator = compile(schema).map_err(|why| vec![(path.to_owned(), format!("the schema is none: {why}"))])?;
+    let all = |what: String| vec![(path.to_owned(), what)];
+    let (validator, cost) = compile(schema).map_err(|why| all(format!("the schema is none: {why}")))?;
+    cost.check(value).map_err(|why| all(format!("it cannot be checked: {why}")))?;
     let findings: Vec<(String, String)> = validator
         .iter_errors(value)
         .take(FINDINGS)
@@ -33,10 +37,12 @@ pub fn fits(schema: &Value, value: &Value, path: &str) -> Result<(), Vec<(String
     if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
 
-fn compile(schema: &Value) -> Result<Validator, String> {
+fn compile(schema: &Value) -> Result<(Validator, SchemaCost), String> {
+    let cost = SchemaCost::of(schema).map_err(|why| why.to_string())?;
     jsonschema::options()
         .with_pattern_options(PatternOptions::regex())
         .build(schema)
+        .map(|validator| (validator, cost))
         .map_err(|error| shorten(&error.to_string()))
 }
 
@@ -61,5 +67,13 @@ mod tests {
         assert_eq!(found[0].0, "data.n");
         assert!(check(&json!({"type": "nonsense"})).is_err());
         assert!(check(&json!({"$ref": "http://127.0.0.1:1/x"})).is_err());
+    }
+    #[test]
+    fn what_would_take_too_long_is_not_begun() {
+        let schema = json!({"properties": {"c": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}});
+        assert_eq!(check(&schema), Ok(()));
+        let deep = (0..60).fold(json!({}), |inner, _| json!({"c": inner}));
+        assert!(fits(&schema, &deep, "data").unwrap_err()[0].1.starts_with("it cannot be checked"));
+        assert!(check(&json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]})).is_err());
     }
 }

@@ -5,7 +5,7 @@
 //! [`input_request`], [`approval`] and [`budget`], where people come in;
 //! [`lane`] and [`job`], where the rules are; [`turn`] and [`so_far`], what turns add up to; [`conversation`], what the model
 //! is told, [`tokens`] and [`compaction`], how that is kept short; [`workflow`], graphs of such conversations; [`event`] and [`replay`], what viewers see; [`continuation`], [`retry`],
-//! [`sealed`], [`trace`] and [`limits`].
+//! [`sealed`], [`schema`], [`trace`] and [`limits`].
 
 pub mod answer;
 pub mod approval;
@@ -26,6 +26,7 @@ pub mod message;
 pub mod price;
 pub mod replay;
 pub mod retry;
+pub mod schema;
 pub mod sealed;
 pub mod so_far;
 pub mod time;

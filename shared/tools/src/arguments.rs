@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use domain::schema::{SchemaCost, TooCostly};
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
@@ -12,7 +13,13 @@ const FINDING_CHARS: usize = 300;
 
 /// A tool's schema, compiled.
 #[derive(Clone)]
-pub(crate) struct ArgumentSchema(Arc<Validator>);
+pub(crate) struct ArgumentSchema(Arc<Bounded>);
+
+/// A schema, and what it costs to hold a value against it: it may be a caller's, and checking yields to nobody.
+struct Bounded {
+    validator: Validator,
+    cost: SchemaCost,
+}
 
 /// Why a schema cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +30,18 @@ pub enum InvalidSchema {
     /// It is not a JSON schema, or refers to something outside of itself.
     #[error("it is not a JSON schema: {0}")]
     NotASchema(String),
+    /// Checking a value would take too long.
+    #[error("it is not taken: {0}")]
+    TooCostly(#[source] TooCostly),
+}
+
+impl From<TooCostly> for InvalidSchema {
+    fn from(why: TooCostly) -> Self {
+        match why {
+            TooCostly::Reference(_) => Self::NotASchema(why.to_string()),
+            why => Self::TooCostly(why),
+        }
+    }
 }
 
 impl ArgumentSchema {
@@ -32,11 +51,7 @@ impl ArgumentSchema {
         if schema.get("type") != Some(&Value::from("object")) {
             return Err(InvalidSchema::NotAnObject);
         }
-        jsonschema::options()
-            .with_pattern_options(PatternOptions::regex())
-            .build(schema)
-            .map(|validator| Self(Arc::new(validator)))
-            .map_err(|error| InvalidSchema::NotASchema(shorten(&error.to_string())))
+        Ok(Self(Arc::new(Bounded::compile(schema)?)))
     }
 
     /// The arguments, or what is wrong with them: everything at once, with the place of each.
@@ -48,7 +63,8 @@ impl ArgumentSchema {
         let text = if text.trim().is_empty() { "{}" } else { text }; // R183
         let arguments: Value = serde_json::from_str(text)
             .map_err(|error| format!("The arguments of `{tool}` are not valid JSON: {error}"))?;
-        let mut findings = self.0.iter_errors(&arguments).map(|error| {
+        self.0.cost.check(&arguments).map_err(|why| format!("The arguments of `{tool}` cannot be checked: {why}"))?;
+        let mut findings = self.0.validator.iter_errors(&arguments).map(|error| {
             let path = error.instance_path().to_string();
             let place = if path.is_empty() { "the arguments".to_owned() } else { shorten(&path) };
             format!("- at {place}: {}", shorten(&error.to_string()))
@@ -63,13 +79,24 @@ impl ArgumentSchema {
     }
 }
 
+impl Bounded {
+    fn compile(schema: &Value) -> Result<Self, InvalidSchema> {
+        let cost = SchemaCost::of(schema)?;
+        jsonschema::options()
+            .with_pattern_options(PatternOptions::regex())
+            .build(schema)
+            .map(|validator| Self { validator, cost })
+            .map_err(|error| InvalidSchema::NotASchema(shorten(&error.to_string())))
+    }
+}
+
 /// Whether arguments match a schema that says which calls a rule is for. What cannot be decided (a schema that is none,
-/// arguments that are no JSON) counts as matching: the rule is there to be careful.
+/// arguments that are no JSON, a check that would take too long) counts as matching: the rule is there to be careful.
 pub fn matches(schema: &Value, arguments: &str) -> bool {
     let text = if arguments.trim().is_empty() { "{}" } else { arguments };
     let Ok(arguments) = serde_json::from_str::<Value>(text) else { return true };
-    let validator = jsonschema::options().with_pattern_options(PatternOptions::regex()).build(schema);
-    validator.map_or(true, |validator| validator.is_valid(&arguments))
+    let Ok(Bounded { validator, cost }) = Bounded::compile(schema) else { return true };
+    cost.check(&arguments).is_err() || validator.is_valid(&arguments)
 }
 
 impl fmt::Debug for ArgumentSchema {
@@ -83,5 +110,59 @@ fn shorten(text: &str) -> String {
     match text.char_indices().nth(FINDING_CHARS) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn twice_inside() -> Value {
+        json!({"type": "object", "properties": {"c": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}})
+    }
+
+    fn deep(levels: usize) -> String {
+        (0..levels).fold("{}".to_owned(), |inner, _| format!(r#"{{"c":{inner}}}"#))
+    }
+
+    #[test]
+    fn arguments_that_would_take_too_long_to_check_are_refused() {
+        let schema = ArgumentSchema::compile(&twice_inside()).unwrap();
+        assert!(schema.read("t", &deep(8)).is_ok());
+        assert!(schema.read("t", &deep(100)).unwrap_err().contains("`t` cannot be checked"));
+        assert!(!matches(&json!({"required": ["x"]}), &deep(3)));
+        assert!(matches(
+            &json!({"required": ["x"], "properties": {"c": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}),
+            &deep(100)
+        ));
+    }
+
+    #[test]
+    fn schemas_whose_references_double_are_not_compiled() {
+        let twice = |at: usize| {
+            let next = json!({"$ref": format!("#/$defs/a{}", at + 1)});
+            (format!("a{at}"), json!({"allOf": [next, next]}))
+        };
+        let mut places: serde_json::Map<String, Value> = (0..60).map(twice).collect();
+        places.insert("a60".to_owned(), json!({"type": "string"}));
+        let schema = json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/a0"}}, "$defs": places});
+        let refused = ArgumentSchema::compile(&schema).unwrap_err();
+        assert!(matches!(refused, InvalidSchema::TooCostly(TooCostly::OneValue)), "{refused}");
+        assert!(matches(&schema, r#"{"x": 1}"#));
+    }
+
+    /// What the bound lets through is compiled and checked in no time.
+    #[test]
+    fn what_is_let_through_is_compiled_without_following_each_way() {
+        let fork = |at: usize| {
+            let next = json!({"$ref": format!("#/$defs/a{}", at + 1)});
+            (format!("a{at}"), json!({"properties": {"x": next, "y": next}}))
+        };
+        let mut places: serde_json::Map<String, Value> = (0..60).map(fork).collect();
+        places.insert("a60".to_owned(), json!({"type": "string"}));
+        let schema = json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/a0"}}, "$defs": places});
+        assert!(ArgumentSchema::compile(&schema).unwrap().read("t", r#"{"x": {"x": {"y": {}}}}"#).is_ok());
     }
 }
