@@ -79,18 +79,21 @@ fn style_of_name(of_call: Style) -> Style {
 
 /// JSON in short, on one line: the value of an object's only member, `name=value` for several, anything else as it is.
 fn summary(json: &str) -> String {
+    text::one_line(&in_short(json))
+}
+
+fn in_short(json: &str) -> String {
     fn bare(value: &Value) -> String {
         value.as_str().map_or_else(|| value.to_string(), str::to_owned)
     }
-    let Ok(value) = serde_json::from_str::<Value>(json) else { return text::one_line(json) };
-    let short = match &value {
+    let Ok(value) = serde_json::from_str::<Value>(json) else { return json.to_owned() };
+    match &value {
         Value::Object(members) if members.len() == 1 => members.values().map(bare).collect(),
         Value::Object(members) => {
             members.iter().map(|(name, value)| format!("{name}={}", bare(value))).collect::<Vec<_>>().join(" ")
         }
         value => bare(value),
-    };
-    text::one_line(&short)
+    }
 }
 
 /// A sentence below something, folded to the width.
@@ -140,7 +143,10 @@ pub(super) fn asked(request: &InputRequest, node: Option<&str>, look: Look) -> L
         _ => "an answer is needed",
     };
     let about = match (&request.tool_call, node) {
-        (Some(call), _) => format!("  {} {}", text::one_line(&call.name), summary(&call.arguments)),
+        (Some(call), _) => {
+            let arguments = text::one_line(&text::escaped(&in_short(&call.arguments)));
+            format!("  {} {arguments}", text::one_line(&call.name))
+        }
         (None, Some(node)) => format!("  {}", text::one_line(node)),
         (None, None) => String::new(),
     };
@@ -157,12 +163,12 @@ pub(super) fn question(request: &InputRequest, node: Option<&str>, look: Look) -
     lines.extend(block(Style::Plain, &text::clean(request.prompt.as_deref().unwrap_or_default()), 4, usize::MAX, look));
     if let Some(call) = &request.tool_call {
         lines.push(Line::of(Style::Bold, format!("    {}", text::one_line(&call.name))));
-        // Exactly as they are: this is what is approved.
-        lines.extend(block(Style::Plain, &text::clean(&call.arguments), 6, usize::MAX, look));
+        // All of it, exactly: this is what is approved.
+        lines.extend(block(Style::Plain, &text::escaped(&call.arguments), 6, usize::MAX, look));
     }
     let context = request.context.clone().unwrap_or_default();
     for (name, said) in [("input", context.input), ("output", context.output)] {
-        let said = text::clean(said.as_deref().unwrap_or_default());
+        let said = text::escaped(said.as_deref().unwrap_or_default());
         if !said.trim().is_empty() {
             lines.push(Line::of(Style::Dim, format!("    {name}")));
             lines.extend(block(Style::Plain, &said, 6, CONTEXT_LINES, look));

@@ -53,11 +53,37 @@ pub(super) fn json_line(json: &str) -> String {
     for next in json.chars() {
         match next {
             '\n' | '\r' | '\t' => line.push(' '),
-            _ if is_hostile(next) => line.push_str(&format!("\\u{:04x}", u32::from(next))),
+            _ if is_hostile(next) => escape(next, &mut line),
             _ => line.push(next),
         }
     }
     line
+}
+
+/// `text` with every character that cannot be seen, or that changes how others are seen, written as JSON's escape: what
+/// somebody decides about is shown whole, where [`clean`] would leave out what a sequence swallows.
+pub(super) fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for next in text.chars() {
+        match next {
+            '\n' | '\t' => shown.push(next),
+            _ if is_hostile(next) || is_invisible(next) => escape(next, &mut shown),
+            _ => shown.push(next),
+        }
+    }
+    shown
+}
+
+fn escape(c: char, into: &mut String) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        into.push_str(&format!("\\u{unit:04x}"));
+    }
+}
+
+/// Marks of direction, separators, blanks of no width, tags. Joiners stay: letters and emoji are made with them.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn is_hostile(c: char) -> bool {
@@ -254,6 +280,14 @@ mod tests {
         assert_eq!(json_line(json), r#"{"a":  "\u009b2J\u007fé"}"#);
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(parse(&json_line(json)), parse(json));
+    }
+
+    #[test]
+    fn what_is_decided_about_is_shown_whole() {
+        let json = "{\n\t\"a\": \"x\u{9d}rm -rf\u{9c}\u{202e}\u{200f}\u{e0041}é\"}";
+        assert_eq!(escaped(json), "{\n\t\"a\": \"x\\u009drm -rf\\u009c\\u202e\\u200f\\udb40\\udc41é\"}");
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parse(&escaped(json)), parse(json));
     }
 
     #[test]

@@ -23,6 +23,13 @@ export class ApiError extends Error {
 
 export const UNREACHABLE = "unreachable";
 
+/** JSON that is sent as it was written, numbers beyond what JavaScript has included. */
+export class Json {
+  constructor(readonly text: string) {
+    JSON.parse(text);
+  }
+}
+
 /** Sends a request with the token, and reads the answer. */
 export async function send<T>(method: string, path: string, body?: unknown, options: RequestInit = {}): Promise<T> {
   const headers = new Headers(options.headers);
@@ -38,7 +45,7 @@ export async function send<T>(method: string, path: string, body?: unknown, opti
       ...options,
       method,
       headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined ? undefined : body instanceof Json ? body.text : JSON.stringify(body),
       cache: "no-store",
       credentials: "omit",
     });
@@ -105,8 +112,10 @@ export const api = {
   remove: (id: string): Promise<void> => send("DELETE", job(id)),
   retry: (id: string, node?: string): Promise<Job> => send("POST", `${job(id)}/retry`, node ? { node_id: node } : {}),
   say: (id: string, content: string): Promise<unknown> => send("POST", `${job(id)}/messages`, { content }),
-  answer: (id: string, request: string, action: string, data?: unknown): Promise<Job> =>
-    send("POST", `${job(id)}/input_requests/${encodeURIComponent(request)}`, { action, data }),
+  answer: (id: string, request: string, action: string, data?: unknown): Promise<Job> => {
+    const body = data instanceof Json ? new Json(`{"action":${JSON.stringify(action)},"data":${data.text}}`) : { action, data };
+    return send("POST", `${job(id)}/input_requests/${encodeURIComponent(request)}`, body);
+  },
   toolCall: (id: string, call: string): Promise<{ result?: string }> =>
     send("GET", `${job(id)}/tool_calls/${encodeURIComponent(call)}`),
   streamToken: (id: string): Promise<{ stream_url: string }> => send("POST", `${job(id)}/stream_token`),

@@ -78,17 +78,50 @@ export function moment(at: string): string {
   return new Date(at).toLocaleString(LOCALE, { dateStyle: "medium", timeStyle: "medium" });
 }
 
-/** JSON with indentation; what is no JSON as it is. */
+// What cannot be seen, or changes how its neighbours are seen. Joiners stay: letters and emoji are made with them.
+const HIDDEN =
+  /[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\udb40[\udc00-\udc7f]/g;
+
+/** Text with everything hidden written as JSON's escapes: what somebody decides about has to be seen as it is. */
+export function visible(text: string): string {
+  const escape = (hidden: string) => hidden.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return text.replace(/\r\n/g, "\n").replace(HIDDEN, escape);
+}
+
+/** JSON with indentation, each string and number as it was written; what is no JSON as it is. Hidden characters are escaped. */
 export function pretty(text: string): string {
   const trimmed = text.trim();
   if (!trimmed.startsWith("{") && !trimmed.startsWith("[")) {
-    return text;
+    return visible(text);
   }
   try {
-    return JSON.stringify(JSON.parse(trimmed), null, 2);
+    JSON.parse(trimmed);
   } catch {
-    return text;
+    return visible(text);
   }
+  // Parsed and written again, a number beyond what JavaScript has would be another one.
+  const tokens = trimmed.match(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g) ?? [];
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(depth)}`;
+  const written = tokens.map((token, at) => {
+    switch (token) {
+      case "{":
+      case "[":
+        depth += 1;
+        return /^[}\]]$/.test(tokens[at + 1]!) ? token : token + line();
+      case "}":
+      case "]":
+        depth -= 1;
+        return /^[{[]$/.test(tokens[at - 1]!) ? token : line() + token;
+      case ",":
+        return token + line();
+      case ":":
+        return ": ";
+      default:
+        return visible(token);
+    }
+  });
+  return written.join("");
 }
 
 /** A call's arguments on one line. */
@@ -104,6 +137,7 @@ export function oneLine(text: string, longest = 120): string {
   } catch {
     // not JSON: as it is
   }
+  line = visible(line);
   return line.length > longest ? `${line.slice(0, longest - 1)}…` : line;
 }
 

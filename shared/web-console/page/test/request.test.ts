@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ago, duration, firstSentence, money, oneLine, pretty } from "../src/format.ts";
+import { ago, duration, firstSentence, money, oneLine, pretty, visible } from "../src/format.ts";
 import { body, cut, EMPTY_DRAFT, readDocument } from "../src/request.ts";
 import { parse, to } from "../src/route.ts";
 import { data, fields } from "../src/schema.ts";
@@ -77,6 +77,8 @@ test("figures are short", () => {
   assert.equal(oneLine('{"a": "x\\ny", "b": [1]}'), "a: x\ny, b: [1]");
   assert.equal(pretty('{"a":1}'), '{\n  "a": 1\n}');
   assert.equal(pretty("{no"), "{no");
+  const nested = { a: [], b: {}, c: [1, [true, null], { d: "x, {\\ \"y\": [" }], "": -1.5e3 };
+  assert.equal(pretty(JSON.stringify(nested)), JSON.stringify(nested, null, 2));
   assert.equal(firstSentence("Sums 1.5 and more. Then."), "Sums 1.5 and more.");
 });
 
@@ -86,4 +88,12 @@ test("routes are read as they are written, and what is none is the list", () => 
   }
   assert.deepEqual(parse("#/jobs/%E0%A4%A"), { page: "job", id: "%E0%A4%A" });
   assert.deepEqual(parse("#x"), { page: "home" });
+});
+
+test("what is approved is shown as it is written", () => {
+  assert.equal(pretty('{"n":12345678901234567890,"x":1.0,"n":2}'), '{\n  "n": 12345678901234567890,\n  "x": 1.0,\n  "n": 2\n}');
+  assert.equal(pretty('{"to":"a\u202eb\u009dc"}'), '{\n  "to": "a\\u202eb\\u009dc"\n}');
+  assert.equal(pretty("no json\u202e\r\n"), "no json\\u202e\n");
+  assert.equal(visible("e\u0301 👩\u200d👧 \u{e0041}"), "e\u0301 👩\u200d👧 \\udb40\\udc41");
+  assert.equal(oneLine('{"a":"x\u202e"}'), "a: x\\u202e");
 });

@@ -1,6 +1,9 @@
 //! Events in, lines out.
 
-use super::*;
+use super::{
+    super::{event::InputRequest, lines},
+    *,
+};
 
 #[test]
 fn plainly_each_event_is_a_line_and_text_comes_line_by_line() {
@@ -412,6 +415,24 @@ fn a_question_is_a_line_that_says_what_it_is_about() {
         watching.written.text().lines().skip(1).collect::<Vec<_>>(),
         ["  ? approval is needed  send_email ada", "  ✓ answered: approve  by local"]
     );
+}
+
+#[test]
+fn what_is_approved_is_shown_whole_whatever_a_terminal_would_make_of_it() {
+    let hidden = "{\"to\":\"ada\u{9d}\",\n\"bcc\":\"eve\u{202e}\u{1b}]0;x\u{7}\"}";
+    let request: InputRequest = serde_json::from_value(json!({
+        "id": "req_1", "kind": "approval", "tool_call": {"name": "send_email", "arguments": hidden},
+    }))
+    .unwrap();
+    let written = Written::default();
+    let mut out = Terminal::new(written.clone(), written.clone(), Look::Plain);
+    out.say(&lines::question(&request, None, Look::Plain)).unwrap();
+    let shown = "      {\"to\":\"ada\\u009d\",\n      \"bcc\":\"eve\\u202e\\u001b]0;x\\u0007\"}\n";
+    assert!(written.text().contains(shown), "{}", written.text());
+    out.say(&[lines::asked(&request, None, Look::Plain)]).unwrap();
+    let text = written.text();
+    let in_short = text.lines().last().unwrap();
+    assert!(in_short.contains("approval is needed") && in_short.contains(r"ada\u009d"), "{in_short}");
 }
 
 #[test]

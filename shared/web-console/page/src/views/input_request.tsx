@@ -2,8 +2,8 @@
 
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { api, ApiError } from "../api.ts";
-import { duration, moment, pretty } from "../format.ts";
+import { api, ApiError, Json } from "../api.ts";
+import { duration, moment, pretty, visible } from "../format.ts";
 import { Code, Markdown } from "../markdown.tsx";
 import type { InputRequest, RequestOption } from "../picture/event.ts";
 import { data, type Field, fields } from "../schema.ts";
@@ -90,7 +90,7 @@ function About({ request }: { request: InputRequest }): JSX.Element | null {
   return (
     <div class="about">
       <h3>{request.kind === "review" ? "Output to review" : "What goes in"}</h3>
-      {typeof shown === "string" ? <Markdown text={shown} /> : <Code text={JSON.stringify(shown, null, 2)} />}
+      {typeof shown === "string" ? <Markdown text={visible(shown)} /> : <Code text={visible(JSON.stringify(shown, null, 2))} />}
     </div>
   );
 }
@@ -141,7 +141,7 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
     }
     const text = json.trim();
     try {
-      return JSON.parse(text);
+      return new Json(text);
     } catch {
       return text;
     }
@@ -163,7 +163,7 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
     let payload: unknown = edited;
     if (request.tool_call) {
       try {
-        payload = JSON.parse(edited ?? "");
+        payload = new Json(edited ?? "");
       } catch {
         setError(new ApiError(0, "not_json", "The arguments are not JSON. Correct them, or approve them as they were."));
         return;
