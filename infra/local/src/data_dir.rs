@@ -42,7 +42,7 @@ impl DataDir {
     /// Takes the directory, making it if need be. [`InUse`] when somebody else has it.
     pub(crate) fn take(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        fs::create_dir_all(path).with_context(|| format!("cannot make the data directory {shown}"))?;
+        make(path).with_context(|| format!("cannot make the data directory {shown}"))?;
         let mut lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -106,6 +106,20 @@ impl DataDir {
     }
 }
 
+/// Makes the directory so that nobody else can read what is in it; one that exists stays as it is.
+fn make(path: &Path) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
 /// Who holds a data directory, if anybody does and has said so.
 pub(crate) fn holder(path: &Path) -> Option<Holder> {
     let mut lock = OpenOptions::new().read(true).write(true).open(path.join("lock")).ok()?;
@@ -154,5 +168,21 @@ mod tests {
             );
             assert_eq!(mode & 0o077, 0);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_is_made_is_nobody_elses_and_one_that_exists_stays_as_it_is() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (parent, made, shared) = (dir.path().join("a"), dir.path().join("a/data"), dir.path().join("shared"));
+        drop(DataDir::take(&made).unwrap());
+        assert_eq!(mode(&made), 0o700);
+        assert_ne!(mode(&parent), 0o700, "only the directory itself");
+        fs::create_dir(&shared).unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o750)).unwrap();
+        drop(DataDir::take(&shared).unwrap());
+        assert_eq!(mode(&shared), 0o750);
     }
 }
