@@ -2,7 +2,7 @@
 //! which is why nothing but this machine may reach it.
 
 use api::{
-    error::{ApiError, Finding},
+    error::{ApiError, ErrorBody, Finding},
     paths,
     user::claims_for,
 };
@@ -45,7 +45,7 @@ async fn forward(State(functions): State<Functions>, mut request: Request) -> Re
     // A web page could have a name of its own resolve to this machine: its requests then carry that name. Or it could
     // send what needs no preflight: that carries its origin.
     if !is_local(request.headers()) {
-        return StatusCode::FORBIDDEN.into_response();
+        return not_from_here();
     }
     let user = match user(request.headers()) {
         Ok(user) => user,
@@ -65,6 +65,22 @@ async fn forward(State(functions): State<Functions>, mut request: Request) -> Re
         functions.jobs
     };
     function.oneshot(request).await.into_response()
+}
+
+fn not_from_here() -> Response {
+    let error = ErrorBody {
+        kind: "forbidden".to_owned(),
+        code: "not_from_this_machine".to_owned(),
+        message:
+            "Nightshift on a machine of its own answers that machine alone: use http://127.0.0.1 or http://localhost \
+                  with its port as the address, and no page of another origin. Through a proxy, let that send such a \
+                  `Host`, and no `Origin`."
+                .to_owned(),
+        param: None,
+        details: Vec::new(),
+        request_id: None,
+    };
+    (StatusCode::FORBIDDEN, Json(json!({"error": error}))).into_response()
 }
 
 fn user(headers: &HeaderMap) -> Result<UserId, ApiError> {
@@ -91,6 +107,9 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
     #[test]
@@ -109,5 +128,17 @@ mod tests {
             assert!(!local("127.0.0.1:7070", Some(origin)), "{origin}");
         }
         assert!(!is_local(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn who_is_not_let_in_is_told_what_to_do() {
+        let functions = Functions { start_job: Router::new(), jobs: Router::new(), stream: Router::new() };
+        let request = Request::builder().uri("/jobs").header(header::HOST, "evil.example").body(Body::empty()).unwrap();
+        let answer = router(functions).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "not_from_this_machine");
+        assert!(body["error"]["message"].as_str().unwrap().contains("http://127.0.0.1"), "{body}");
     }
 }
