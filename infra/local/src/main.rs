@@ -17,6 +17,9 @@ use tracing_subscriber::{fmt, layer::SubscriberExt as _, util::SubscriberInitExt
 
 /// The exit code of a command that cannot be carried out.
 const UNUSABLE: u8 = 2;
+/// Why a command whose own job is over does not end.
+const OTHERS_FOLLOW: &str =
+    "Others follow jobs of the system that this command started. It stops when they are done; Ctrl-C stops it now.";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -124,9 +127,17 @@ async fn found_or_started(args: &ServeArgs) -> anyhow::Result<(Url, Option<Syste
     Ok((system.stack.url().clone(), Some(system)))
 }
 
+/// Stops the system that a command has started, when others do not need it any more. Whoever pressed Ctrl-C does not wait
+/// for them, nor does who presses it then.
 async fn end(done: anyhow::Result<ExitCode>, system: Option<System>) -> anyhow::Result<ExitCode> {
-    if let Some(system) = system {
-        system.stop().await;
+    let Some(system) = system else { return done };
+    if !matches!(&done, Ok(code) if *code == ExitCode::from(terminal::CANCELLED)) {
+        let told = || writeln!(io::stderr(), "{OTHERS_FOLLOW}");
+        tokio::select! {
+            unfollowed = system.until_unfollowed(told) => unfollowed?,
+            pressed = tokio::signal::ctrl_c() => pressed?,
+        }
     }
+    system.stop().await;
     done
 }

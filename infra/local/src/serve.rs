@@ -26,6 +26,12 @@ const OPENROUTER: &str = "https://openrouter.ai/api/v1";
 const OPENROUTER_MODEL: &str = "openai/gpt-4.1-mini";
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 const SEND_SPANS_EVERY: Duration = Duration::from_secs(1);
+/// How often to look whether jobs are followed.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Whoever has left is gone after so many looks.
+const LOOKS_UNTIL_GONE: u32 = 5;
+/// Whoever has not come back after so many will not: streams end now and then, and are asked for again after a second.
+const LOOKS_UNTIL_NOT_BACK: u32 = 20;
 /// The demo model's name.
 const DEMO: &str = "demo";
 
@@ -129,6 +135,27 @@ pub fn tools(args: &ServeArgs) -> anyhow::Result<Vec<serde_json::Value>> {
 }
 
 impl System {
+    /// Resolves when nobody follows a job here any more: what is followed would stop with the system. Calls `told` if that
+    /// takes a while.
+    ///
+    /// # Errors
+    /// Those of `told`.
+    pub async fn until_unfollowed(&self, told: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        for _ in 0..LOOKS_UNTIL_GONE {
+            if self.stack.streams.n_followed() == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        told()?;
+        let mut n_quiet = 0;
+        while n_quiet < LOOKS_UNTIL_NOT_BACK {
+            tokio::time::sleep(LOOK_EVERY).await;
+            n_quiet = if self.stack.streams.n_followed() == 0 { n_quiet + 1 } else { 0 };
+        }
+        Ok(())
+    }
+
     /// Ends every task, in the middle of whatever it does, and sends the spans that have ended.
     pub async fn stop(self) {
         self.stack.stop().await;

@@ -60,7 +60,7 @@ const UNUSABLE: u8 = 2;
 /// The job waits for an answer that nobody at this terminal gives.
 const WAITS: u8 = 3;
 /// The job was cancelled, or Ctrl-C was pressed.
-const CANCELLED: u8 = 130;
+pub const CANCELLED: u8 = 130;
 
 /// How long a stream may be out of reach until watching ends.
 const PATIENCE: Duration = Duration::from_secs(60);

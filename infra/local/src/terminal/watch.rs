@@ -144,7 +144,7 @@ impl<'a> Watch<'a> {
                 let program = out.invocation().program.trim_end_matches(" --");
                 format!("the job goes on the next time the system starts ({program}); then watch it with: ")
             } else {
-                "the job goes on; watch it with: ".to_owned()
+                "the job goes on as long as its system runs; watch it with: ".to_owned()
             };
             out.tell(&Line::of(Style::Dim, what).with(Style::Bold, hint.command(&format!("follow {}", job.id))))
         };

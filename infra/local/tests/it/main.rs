@@ -5,4 +5,5 @@
 
 mod killed;
 mod process;
+mod two_runs;
 mod workflows;

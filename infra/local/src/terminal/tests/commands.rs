@@ -149,7 +149,7 @@ async fn following_a_job_whose_end_is_known_says_how_it_ended() {
 #[tokio::test]
 async fn ctrl_c_says_that_the_job_goes_on_and_how_to_watch_it() {
     for (owned, advice) in [
-        (false, format!("the job goes on; watch it with: nightshift follow {ID} --port ")),
+        (false, format!("the job goes on as long as its system runs; watch it with: nightshift follow {ID} --port ")),
         (true, "the job goes on the next time the system starts (nightshift); then watch it with: ".to_owned()),
     ] {
         let (_server, base) = Server::with([]).await;
