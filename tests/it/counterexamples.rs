@@ -1,6 +1,7 @@
 //! Counterexamples of PROTOCOL.md as schedules: requests are held at gates until what must not do harm has happened.
 
 mod between_pauses;
+mod branches;
 mod closing;
 mod pauses;
 mod removed;

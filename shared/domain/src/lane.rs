@@ -84,6 +84,10 @@ pub struct Lane {
     /// What it waits for before its turn can go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
+    /// When its first turn was claimed, moved on by as long as it has waited for answers since: how long it may take is
+    /// counted from here. None as well in lanes of earlier releases, until they are claimed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_work_since: Option<Timestamp>,
 }
 
 /// A lane's pause: nobody works on it until its questions are answered, or the first of them expires.
@@ -91,6 +95,9 @@ pub struct Lane {
 pub struct Waits {
     /// Questions that have no answer yet.
     pub pending: u32,
+    /// When the pause began. Pauses of earlier releases do not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// When the first of them expires.
     pub until: Timestamp,
     /// Whether the event bus was told.
@@ -197,6 +204,7 @@ impl Lane {
             log_end: None,
             node_id: None,
             waits: None,
+            at_work_since: None,
         }
     }
 
@@ -248,6 +256,7 @@ impl Lane {
             recoveries: self.recoveries + u32::from(taken_over),
             sweeps: 0,
             waits: None,
+            at_work_since: self.at_work_again(now).or(Some(now)),
             due_at: self.due(expires_at, expires_at + times.margin, expires_at + times.least_margin()),
             ..self.clone()
         })
@@ -329,7 +338,7 @@ impl Lane {
             backoffs: 0,
             sweeps: 0,
             lease: None,
-            waits: Some(Waits { pending, until, announced: false, on: None }),
+            waits: Some(Waits { pending, since: Some(now), until, announced: false, on: None }),
             due_at: Some((now + times.margin).min(until)),
             ..self.clone()
         }
@@ -346,7 +355,7 @@ impl Lane {
         times: &LeaseTimes,
     ) -> Self {
         let paused = self.paused(1, until, now, times);
-        let waits = Waits { pending: 1, until, announced: !asks, on: Some(question.clone()) };
+        let waits = Waits { pending: 1, since: Some(now), until, announced: !asks, on: Some(question.clone()) };
         Self { waits: Some(waits), due_at: if asks { paused.due_at } else { Some(until) }, ..paused }
     }
 
@@ -365,10 +374,17 @@ impl Lane {
         let waits = self.waits.clone().filter(|_| self.open)?;
         let pending = waits.pending.saturating_sub(1);
         Some(if pending == 0 {
-            Self { waits: None, due_at: Some(now + times.margin), sweeps: 0, ..self.clone() }
+            let at_work_since = self.at_work_again(now);
+            Self { waits: None, at_work_since, due_at: Some(now + times.margin), sweeps: 0, ..self.clone() }
         } else {
             Self { waits: Some(Waits { pending, ..waits }), ..self.clone() }
         })
+    }
+
+    /// Since when it is at work, if its pause, where it is in one, ends now.
+    fn at_work_again(&self, now: Timestamp) -> Option<Timestamp> {
+        let paused = self.waits.as_ref().and_then(|waits| waits.since).map(|since| now.since(since));
+        self.at_work_since.map(|since| since + paused.unwrap_or_default())
     }
 
     /// No work is left in it, or none is wanted any more.
@@ -494,6 +510,35 @@ mod tests {
             lane = claimed(&lane, 1, "me", n * 11);
         }
         assert!(lane.is_out_of_tries());
+    }
+
+    #[test]
+    fn a_lane_is_at_work_from_its_first_claim_on_without_its_pauses() {
+        let times = LeaseTimes::default();
+        assert_eq!(fresh().at_work_since, None, "who waits in line is not at work");
+        let lane = claimed(&fresh(), 1, "me", 100);
+        let lane = claimed(&lane.advanced(4, at(110), &times), 2, "me", 120);
+        assert_eq!(lane.at_work_since, Some(at(100)));
+        let waits = lane.paused(2, at(900), at(130), &times);
+        let once = waits.answered(at(140), &times).unwrap();
+        let twice = once.answered(at(530), &times).unwrap();
+        assert_eq!((once.at_work_since, twice.at_work_since), (Some(at(100)), Some(at(500))));
+        let expired = claimed(&waits, 2, "me", 930);
+        assert_eq!(expired.at_work_since, Some(at(900)), "a pause that nobody ended is one, too");
+        let question = "job.budget0".parse().unwrap();
+        let budget = expired.paused_on(&question, true, at(2000), at(940), &times);
+        assert_eq!(budget.answered(at(950), &times).unwrap().at_work_since, Some(at(910)));
+    }
+
+    #[test]
+    fn a_lane_of_an_earlier_release_is_at_work_from_the_next_claim_on() {
+        let mut lane = claimed(&fresh(), 1, "me", 0).paused(1, at(900), at(10), &LeaseTimes::default());
+        (lane.at_work_since, lane.waits.as_mut().unwrap().since) = (None, None);
+        let stored = serde_json::to_value(&lane).unwrap();
+        assert!(stored.get("at_work_since").is_none() && stored["waits"].get("since").is_none());
+        let lane: Lane = serde_json::from_value(stored).unwrap();
+        let lane = lane.answered(at(400), &LeaseTimes::default()).unwrap();
+        assert_eq!(claimed(&lane, 1, "me", 410).at_work_since, Some(at(410)));
     }
 
     #[test]

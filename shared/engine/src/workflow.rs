@@ -213,11 +213,13 @@ impl Turn<'_> {
         granted: u32,
     ) -> Result<Called, Broken> {
         let now = self.engine.upkeep.clock.now();
-        let left = work.timeout.map(|timeout| (node.began(work).unwrap_or(now) + timeout).since(now));
-        if left.is_some_and(|left| left.is_zero()) {
-            return Ok(Called::Result(CallResult::Failed(branch_timeout(node, work))));
-        }
+        let began = node.lane.at_work_since.unwrap_or(now);
+        let left = work.timeout.map(|timeout| (began + timeout).since(now));
         if node.answer.is_none() {
+            // What the model has asked for already, and people may have approved, is done.
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Called::Result(CallResult::Failed(branch_timeout(node, work))));
+            }
             if let Call::Tool { name, arguments } = &work.call {
                 let answer = tool_answer(node, name, arguments);
                 if !self.record(held, emitter, &answer).await? {
@@ -382,11 +384,6 @@ impl Node<'_> {
     fn error(&self, code: NodeErrorCode, message: &str) -> NodeError {
         let node_id = self.lane.node_id.clone().unwrap_or_default();
         NodeError { message: message.to_owned(), code, node_id, status_code: None }
-    }
-
-    /// When the node, or the branch, began.
-    fn began(&self, work: &Work) -> Option<Timestamp> {
-        self.record.run.as_ref()?.1.plan.nodes.get(&work.node)?.started_at
     }
 
     /// The answer's text, or the last before it that said something.

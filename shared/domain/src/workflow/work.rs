@@ -27,8 +27,8 @@ pub struct Work {
     pub call: Call,
     /// When it is made again after a failure.
     pub retry: RetryRule,
-    /// How long all of it may take, retries included; over it the lane fails with
-    /// [`NodeErrorCode::Timeout`](super::NodeErrorCode::Timeout).
+    /// How long all of it may take from the lane's first claim on, retries included and pauses for answers left out; over
+    /// it the model is asked no more, and the lane fails with [`NodeErrorCode::Timeout`](super::NodeErrorCode::Timeout).
     pub timeout: Option<Duration>,
 }
 

@@ -15,11 +15,17 @@ pub(super) fn lanes() -> impl Strategy<Value = Lane> {
     let place = (name, any::<bool>(), turns(), prop_oneof![Just(Phase::Model), Just(Phase::Tools)], 0..1_u64 << 60);
     let counts = (0..1000_u32, 0..1000_u32, 0..1000_u32, 0..1000_u32, any::<u32>().prop_map(|n| n >> 1));
     let lease = option::of((owners(), moments()).prop_map(|(owner, expires_at)| Lease { owner, expires_at }));
-    let waits = option::of((0..5_u32, moments(), any::<bool>()));
-    let waits =
-        waits.prop_map(|waits| waits.map(|(pending, until, announced)| Waits { pending, until, announced, on: None }));
-    (place, counts, lease, option::of(moments()), 0..1_u64 << 60, waits).prop_map(
-        |((name, open, turn, phase, epoch), counts, lease, due_at, output_bytes, waits)| {
+    let waits = (0..5_u32, option::of(moments()), moments(), any::<bool>());
+    let waits = option::of(waits.prop_map(|(pending, since, until, announced)| Waits {
+        pending,
+        since,
+        until,
+        announced,
+        on: None,
+    }));
+    let times = (option::of(moments()), option::of(moments()));
+    (place, counts, lease, times, 0..1_u64 << 60, waits).prop_map(
+        |((name, open, turn, phase, epoch), counts, lease, (due_at, at_work_since), output_bytes, waits)| {
             let (attempt, tries, backoffs, recoveries, sweeps) = counts;
             Lane {
                 name,
@@ -39,6 +45,7 @@ pub(super) fn lanes() -> impl Strategy<Value = Lane> {
                 log_end: None,
                 node_id: None,
                 waits,
+                at_work_since,
             }
         },
     )
