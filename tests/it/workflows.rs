@@ -194,6 +194,22 @@ async fn a_failed_node_fails_the_job_and_a_retry_goes_on_from_it() {
 }
 
 #[tokio::test]
+async fn a_retry_that_would_fail_at_once_is_refused_with_the_reason() {
+    let system = System::start().await;
+    let data = json!({"label": "Loop", "loopMode": "fixed", "conditionPrompt": "More?"});
+    let no_body = json!({"id": "loop", "type": "whileLoop", "position": {"x": 0, "y": 0}, "data": data});
+    let mut document = chain(&[no_body]);
+    document["edges"][1]["sourceHandle"] = "done".into();
+    let job = system.submit(json!({"input": "Go", "workflow": document})).await;
+    let job = system.finished(&job).await;
+    assert_eq!((job["status"].as_str(), job["error"]["node_id"].as_str()), (Some("failed"), Some("loop")), "{job}");
+    let (status, error) = system.post(&format!("/jobs/{}/retry", job["id"].as_str().unwrap())).await;
+    assert_eq!((status.as_u16(), error["error"]["code"].as_str()), (422, Some("fails_again")), "{error}");
+    let (said, why) = (error["error"]["message"].as_str().unwrap(), job["error"]["message"].as_str().unwrap());
+    assert!(said.contains("`loop`") && said.contains(why.trim_end_matches('.')), "{said}");
+}
+
+#[tokio::test]
 async fn what_can_pass_is_tried_again_by_the_nodes_rule() {
     let system = System::start().await;
     let flaky = Turn::text("Fine.").fault(Fault::Status(500, "broken")).fault(Fault::Status(503, "busy"));

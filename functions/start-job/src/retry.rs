@@ -19,7 +19,7 @@ use domain::{
     id::{JobId, LaneName, UserId},
     job::{Asker, JobSpec, Status, WorkflowSpec},
     time::Timestamp,
-    workflow::{Run, retry_from},
+    workflow::{Run, RunEnd, retry_from},
 };
 use store::{NewJob, Record};
 
@@ -113,5 +113,10 @@ fn run_again(flow: &WorkflowSpec, run: Option<Run>, request: &RetryRequest, now:
     let run = run.unwrap_or_default();
     let step = retry_from(&flow.workflow, &flow.input, &run, request.node_id.as_deref(), now)
         .map_err(|error| ApiError::invalid("node_id", format!("{error}.")))?;
+    if let Some(RunEnd::Failed { node, error, .. }) = &step.end {
+        let why = error.message.trim_end_matches('.');
+        let message = format!("The job would fail again at once, at `{node}`: {why}. Start one with another document.");
+        return Err(ApiError::Unprocessable { code: "fails_again", param: None, message });
+    }
     Ok(Run { plan: step.plan, nodes: step.changed })
 }

@@ -47,7 +47,7 @@ mod view;
 mod work;
 
 pub use self::{
-    again::{CannotRetry, retry_from},
+    again::{CannotRetry, retry_from, take_up},
     check::{Checked, Known, MAX_DEPTH, MAX_EDGES, MAX_NODES, check, subflow_ids},
     document::Workflow,
     finding::{Code, Finding},

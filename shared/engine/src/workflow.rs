@@ -21,7 +21,7 @@ use domain::{
     usage::Usage,
     workflow::{
         AnswerTo, Call, CallResult, InputRequestDraft, LaneResult, LaneSoFar, NodeError, NodeErrorCode, NodeEvent,
-        PersonsAnswer, RequestKind, RunEnd, Stage, Step, Tools, Work, settle, stage, start,
+        PersonsAnswer, RequestKind, RunEnd, Stage, Step, Tools, Work, settle, stage, start, take_up,
     },
 };
 use serde_json::Value;
@@ -119,9 +119,7 @@ impl Turn<'_> {
         let now = self.engine.upkeep.clock.now();
         let step = match &node.record.run {
             None => start(&node.flow.workflow, &node.flow.input, now),
-            Some((_, run)) => {
-                Step { opened: run.plan.lanes.keys().cloned().collect(), plan: run.plan.clone(), ..Step::default() }
-            }
+            Some((_, run)) => take_up(&node.flow.workflow, &node.flow.input, run),
         };
         emit(emitter, &step.events, &mut vec![]).await;
         emitter.flush().await;

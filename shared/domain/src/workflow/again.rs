@@ -9,7 +9,8 @@ use super::{
     advance::Planner,
     document::{Kind, Workflow},
     key::NodeKey,
-    plan::{NodeState, NodeStatus, Plan, Run, RunInput, Step},
+    plan::{Ended, NodeState, NodeStatus, Plan, Run, RunEnd, RunInput, Step},
+    retry::{NodeError, NodeErrorCode},
     scope::{Board, Scope},
 };
 use crate::time::Timestamp;
@@ -59,6 +60,33 @@ pub fn retry_from(
         step.changed.entry(key).or_insert(record);
     }
     Ok(step)
+}
+
+/// The first step of a run that was planned when its job was asked for: its lanes are opened, or it is over already.
+pub fn take_up(workflow: &Workflow, input: &RunInput, run: &Run) -> Step {
+    let end = run.plan.ended.as_ref().map(|ended| end_of(workflow, input, run, ended));
+    let opened = run.plan.lanes.keys().cloned().collect();
+    Step { plan: run.plan.clone(), opened, end, ..Step::default() }
+}
+
+/// The end that a plan remembers.
+fn end_of(workflow: &Workflow, input: &RunInput, run: &Run, ended: &Ended) -> RunEnd {
+    match ended {
+        Ended::Completed => {
+            let board = Board::new(workflow, input, run.plan.clone(), &run.nodes);
+            RunEnd::Completed { output: board.result(&board.root()).to_owned() }
+        }
+        Ended::Failed(key) => {
+            let error = run.nodes.get(key).and_then(|record| record.error.clone()).unwrap_or_else(|| NodeError {
+                message: "The run is over".to_owned(),
+                code: NodeErrorCode::Unknown,
+                node_id: key.shown(),
+                status_code: None,
+            });
+            let rejected = error.code == NodeErrorCode::Rejected;
+            RunEnd::Failed { node: key.clone(), error, rejected }
+        }
+    }
 }
 
 struct Again<'b, 'a, 'n> {

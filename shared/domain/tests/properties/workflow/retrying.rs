@@ -2,7 +2,9 @@
 
 use domain::{
     time::Timestamp,
-    workflow::{Call, CallResult, CannotRetry, NodeError, NodeErrorCode, Work, Workflow, retry_from},
+    workflow::{
+        Call, CallResult, CannotRetry, NodeError, NodeErrorCode, Run, Step, Work, Workflow, retry_from, take_up,
+    },
 };
 use serde_json::{Value, json};
 
@@ -137,4 +139,28 @@ fn a_node_that_has_not_run_and_a_run_without_a_failure_are_refused() {
     let retry = |node| retry_from(&flow, &whole.input, &whole.run, node, Timestamp::MIN);
     assert_eq!(retry(Some("nobody")), Err(CannotRetry::NotRun("nobody".to_owned())));
     assert_eq!(retry(None), Err(CannotRetry::NothingFailed));
+}
+
+/// The first step of the new job, on what was stored when it was asked for.
+fn taken_up(flow: &Workflow, run: &Played, node: Option<&str>) -> (Step, Step) {
+    let planned = retry_from(flow, &run.input, &run.run, node, Timestamp::from_millis(999)).unwrap();
+    let stored = Run { plan: planned.plan.clone(), nodes: planned.changed.clone() };
+    (take_up(flow, &run.input, &stored), planned)
+}
+
+#[test]
+fn a_run_that_is_over_when_it_is_planned_ends_with_its_first_step() {
+    let flow = graph();
+    let (whole, _) = first(&flow, "-");
+    let (step, planned) = taken_up(&flow, &whole, Some("o"));
+    assert_eq!((step.end, step.opened.len()), (Some(whole.end), 0));
+    assert!(planned.end.is_some());
+
+    // A loop without a body fails where it begins.
+    let nodes = [("s", "start", json!({})), ("l", "whileLoop", json!({"conditionPrompt": "?", "loopMode": "fixed"}))];
+    let flow = workflow(&document(&nodes, &["s - l"]));
+    let failed = Play::new(&flow, "in").play(&mut players("-", &mut vec![]));
+    let (step, planned) = taken_up(&flow, &failed, None);
+    assert_eq!(failed.failure().0, "l");
+    assert_eq!((&step.end, &planned.end), (&Some(failed.end.clone()), &Some(failed.end)));
 }
