@@ -347,7 +347,7 @@ pub struct Hitl {
     /// JSON schema of the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<Value>,
-    /// How long the person has; `None`: as long as a job may wait.
+    /// How long the person has; `None`: as long as the job's limits say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// What counts as answered then.

@@ -83,7 +83,7 @@ pub struct InputRequestDraft {
     pub input_schema: Option<Value>,
     /// What the person needs to know.
     pub context: RequestContext,
-    /// How long the person has; `None`: as long as a job may wait.
+    /// How long the person has; `None`: as long as the job's limits say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
     /// What counts as answered then.
