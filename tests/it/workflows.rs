@@ -191,6 +191,12 @@ async fn a_failed_node_fails_the_job_and_a_retry_goes_on_from_it() {
     assert_eq!(again["workflow"]["node_states"]["one"]["output"], "First.");
     let asked = system.model.requests().iter().filter(|request| request.body["model"] == "test/one").count();
     assert_eq!(asked, 1, "nothing before the failure is done again");
+    let log = system.log(&again).await;
+    let of = |node: &str| -> Vec<&Value> { log.iter().filter(|event| event["node_id"] == node).collect() };
+    let [kept] = of("one").try_into().unwrap();
+    assert_eq!((kept["type"].as_str(), kept["output"].as_str()), (Some("node.completed"), Some("First.")));
+    let begun = of("two").into_iter().filter(|event| event["type"] == "node.active").count();
+    assert_eq!(begun, 1, "{log:#?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::{
     advance::Planner,
     document::{Kind, Workflow},
     key::NodeKey,
-    plan::{Ended, NodeState, NodeStatus, Plan, Run, RunEnd, RunInput, Step},
+    plan::{Ended, NodeEvent, NodeRecord, NodeState, NodeStatus, Plan, Run, RunEnd, RunInput, Step},
     retry::{NodeError, NodeErrorCode},
     scope::{Board, Scope},
 };
@@ -63,10 +63,23 @@ pub fn retry_from(
 }
 
 /// The first step of a run that was planned when its job was asked for: its lanes are opened, or it is over already.
+/// Viewers of the new job are told of every node that is kept, and of those that begin.
 pub fn take_up(workflow: &Workflow, input: &RunInput, run: &Run) -> Step {
     let end = run.plan.ended.as_ref().map(|ended| end_of(workflow, input, run, ended));
     let opened = run.plan.lanes.keys().cloned().collect();
-    Step { plan: run.plan.clone(), opened, end, ..Step::default() }
+    Step { plan: run.plan.clone(), opened, events: so_far(run), end, ..Step::default() }
+}
+
+/// What there is to tell of a run's nodes: first of those that are settled, in the order in which they were.
+fn so_far(run: &Run) -> Vec<NodeEvent> {
+    let mut nodes: Vec<(&NodeKey, &NodeState)> = run.plan.nodes.iter().collect();
+    nodes.sort_by_key(|(_, state)| (!state.status.is_settled(), state.finished_at, state.started_at));
+    let told = nodes.into_iter().map(|(key, state)| {
+        let NodeRecord { output, error, .. } = run.nodes.get(key).cloned().unwrap_or_default();
+        let (status, iteration, route) = (state.status, state.iteration, state.route.clone());
+        NodeEvent { key: key.clone(), status, iteration, output, error, route, note: None }
+    });
+    told.collect()
 }
 
 /// The end that a plan remembers.

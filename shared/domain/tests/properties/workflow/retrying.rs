@@ -1,9 +1,12 @@
 //! A new run that begins where another failed, or at a node that is named.
 
+use std::collections::BTreeMap;
+
 use domain::{
     time::Timestamp,
     workflow::{
-        Call, CallResult, CannotRetry, NodeError, NodeErrorCode, Run, Step, Work, Workflow, retry_from, take_up,
+        Call, CallResult, CannotRetry, NodeError, NodeErrorCode, NodeStatus, Run, Step, Work, Workflow, retry_from,
+        take_up, view,
     },
 };
 use serde_json::{Value, json};
@@ -163,4 +166,22 @@ fn a_run_that_is_over_when_it_is_planned_ends_with_its_first_step() {
     let (step, planned) = taken_up(&flow, &failed, None);
     assert_eq!(failed.failure().0, "l");
     assert_eq!((&step.end, &planned.end), (&Some(failed.end.clone()), &Some(failed.end)));
+}
+
+#[test]
+fn the_first_step_tells_of_every_node_that_is_kept_and_of_those_that_begin() {
+    let flow = graph();
+    let (failed, _) = first(&flow, "y#2");
+    let (step, planned) = taken_up(&flow, &failed, None);
+    let kept = view(&flow, &Run { plan: planned.plan, nodes: planned.changed });
+    let begun = kept.node_states.iter().filter(|(_, node)| node.status != NodeStatus::Pending);
+    let expected: BTreeMap<_, _> =
+        begun.map(|(id, node)| (id.clone(), (node.status, node.output.clone(), node.iteration))).collect();
+    let told = step.events.iter().map(|it| (it.key.shown(), (it.status, it.output.clone(), it.iteration)));
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.iter().cloned().collect::<BTreeMap<_, _>>(), expected);
+    assert_eq!(told.len(), expected.len(), "each once");
+    assert_eq!(expected["x#1"], (NodeStatus::Completed, Some("<x#1>".to_owned()), Some(1)));
+    assert_eq!((expected["y#2"].0, expected["l"].0), (NodeStatus::Active, NodeStatus::Active));
+    assert!(told.is_sorted_by_key(|(_, (status, ..))| !status.is_settled()), "{told:?}");
 }
