@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::{
-    act_request::{AnswerRequest, MessageRequest, already_answered, expired},
+    act_request::{AnswerRequest, MessageRequest, already_answered, expired, withdrawn},
     error::{ApiError, Missing},
     idempotency::IdempotencyKey,
     job_view::JobView,
@@ -47,6 +47,7 @@ pub(crate) async fn answer(
         }
         AnswerOutcome::Answered(request) => return Err(already_answered(&request)),
         AnswerOutcome::Expired => return Err(expired(&request)),
+        AnswerOutcome::Withdrawn => return Err(withdrawn(&request)),
         AnswerOutcome::Finished(_) => return Err(ApiError::job_finished()),
         AnswerOutcome::Gone => return Err(missing()),
     }

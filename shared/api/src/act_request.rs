@@ -116,6 +116,17 @@ pub fn expired(id: &InputRequestId) -> ApiError {
     }
 }
 
+/// What it was asked for is not done any more.
+pub fn withdrawn(id: &InputRequestId) -> ApiError {
+    ApiError::Conflict {
+        code: "request_withdrawn",
+        message: format!(
+            "Nothing waits for the request {id} any more, since something else of the workflow has failed. GET /jobs/{{id}} \
+             shows what."
+        ),
+    }
+}
+
 impl MessageRequest {
     /// Reads a body.
     ///

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     id::{InputRequestId, LaneName},
@@ -127,6 +127,9 @@ pub struct InputAnswer {
 
 /// Who "answers" a request that expired.
 pub const NOBODY: &str = "timeout";
+
+/// Who "answers" a request that nothing waits for any more.
+pub const WORKFLOW: &str = "workflow";
 
 impl InputAnswer {
     /// The words that a refusal came with, if any.
@@ -282,6 +285,12 @@ impl InputRequest {
             at,
         }
     }
+
+    /// What happens since the lane that waits is not wanted any more.
+    pub fn withdrawn(&self, at: Timestamp) -> InputAnswer {
+        let data = json!({"reason": "What it was asked for is not done any more, since something else has failed"});
+        InputAnswer { action: Action::Reject, option: None, data: Some(data), by: WORKFLOW.to_owned(), at }
+    }
 }
 
 /// When a request that is asked now expires: after `wait`, and never so late that its job's items could be gone.
@@ -291,8 +300,6 @@ pub fn expiry(now: Timestamp, wait: Duration, job_created_at: Timestamp) -> Time
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn request(kind: InputKind) -> InputRequest {

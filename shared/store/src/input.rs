@@ -95,6 +95,8 @@ pub enum AnswerOutcome {
     Answered(Box<InputRequest>),
     /// Nothing waits for it any more: it has just expired.
     Expired,
+    /// Nothing waits for it any more: what it was asked for has failed elsewhere, and its lane is closed.
+    Withdrawn,
     /// The job is over.
     Finished(Status),
     /// There is no such job, or no such request.
@@ -181,7 +183,7 @@ impl Store {
             let writes = vec![
                 lane,
                 unanswered(Write::put(input_item(held.id(), request, held.ttl())?)),
-                resolved(held.id(), request, tail.number + 1, by, held.ttl(), now)?,
+                resolved(held.id(), request, tail.number + 1, &signed(by), held.ttl(), now)?,
             ];
             let Err(verdicts) = self.transact(&format!("{by}-x{tried}"), writes).await? else {
                 return Ok(Fenced::Done(request.clone()));
@@ -291,7 +293,7 @@ impl Store {
     }
 
     /// What becomes of an answer for which no lane waits: the question has expired, unless it was answered between the look
-    /// at it and the look at its lane.
+    /// at it and the look at its lane, or the lane is closed.
     async fn waited_for_no_more(
         &self,
         job: &JobId,
@@ -302,6 +304,14 @@ impl Store {
         match self.input_request(job, id).await? {
             Some(request) if request.answer.as_ref().is_some_and(|given| given.by != NOBODY) => {
                 self.answered_already(job, request, answer, now).await
+            }
+            Some(request) if request.is_open() && !request.is_of_job() => {
+                if self.lane(job, &request.lane).await?.is_some_and(|lane| lane.open) {
+                    return Ok(AnswerOutcome::Expired);
+                }
+                let head = self.head(job, true).await?;
+                let over = head.map(|head| head.status()).filter(|status| status.is_finished());
+                Ok(over.map_or(AnswerOutcome::Withdrawn, AnswerOutcome::Finished))
             }
             _ => Ok(AnswerOutcome::Expired),
         }
@@ -345,8 +355,11 @@ impl Store {
             Some(waiters) => record.when("#waiters = :waiters", [(":waiters", n(waiters))]),
             None => record.when("attribute_not_exists(#waiters)", []),
         };
-        let mut writes =
-            vec![record, self.head_change(&before.head, &after.head)?, resolved(job, request, tail + 1, by, ttl, now)?];
+        let mut writes = vec![
+            record,
+            self.head_change(&before.head, &after.head)?,
+            resolved(job, request, tail + 1, &signed(by), ttl, now)?,
+        ];
         for lane in before.lanes.values() {
             let answered = after.lanes.get(&lane.name).unwrap_or(lane);
             let key = Key::of(job, &Sort::Lane(&lane.name));
@@ -414,23 +427,26 @@ fn joins(job: &JobId, question: &InputRequest) -> Write {
 }
 
 /// Answers a question that has no answer.
-fn unanswered(answer: Write) -> Write {
+pub(crate) fn unanswered(answer: Write) -> Write {
     answer.when("#answered = :no", [(":no", AttributeValue::Bool(false))])
 }
 
 /// Says in the log how a question was answered.
-fn resolved(
+pub(crate) fn resolved(
     job: &JobId,
     request: &InputRequest,
     number: u64,
-    by: &WriterId,
+    signed: &Signature,
     ttl: Timestamp,
     now: Timestamp,
 ) -> Result<Write, Error> {
     let body = EventBody::InputResolved(Box::new(request.clone()));
-    let event = Event { number, at: now, origin: None, body };
-    let signed = Signature { writer: by.clone(), count: 1 };
-    put_events(job, &[event], &signed, ttl)
+    put_events(job, &[Event { number, at: now, origin: None, body }], signed, ttl)
+}
+
+/// The signature of who answers, under a fresh name.
+fn signed(by: &WriterId) -> Signature {
+    Signature { writer: by.clone(), count: 1 }
 }
 
 fn continuation(job: &JobId, lane: Lane) -> Continuation {

@@ -2,7 +2,9 @@
 //! "workflow lane's last commit").
 
 use domain::{
+    event::Signature,
     id::{JobId, LaneName},
+    input_request::InputRequest,
     job::{Command, Ending, Head, Job, Metrics, Rejected, after},
     time::Timestamp,
     usage::Usage,
@@ -13,11 +15,18 @@ use serde::Serialize;
 use crate::{
     Fenced, Held, Record, Store,
     error::{Error, Verdict},
-    item::{Payload, lane_item, n, s, stamped},
+    input::{resolved, unanswered},
+    item::{Payload, input_item, lane_item, n, s, stamped},
     items_ttl,
     key::{Key, Sort},
     write::Write,
 };
+
+/// Writes of a transaction, at most.
+const MOST_WRITES: usize = 100;
+/// Most bytes of questions that a step answers, and of what the log says of them: a transaction has 4 MB, and a step's own
+/// texts may have more than half of them.
+const MOST_WITHDRAWN: usize = 1024 * 1024;
 
 /// What became of a lane's last commit.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,12 +102,22 @@ impl Store {
             writes.push(self.node_write(held.id(), key, node, &writer, items_ttl(&before.head)).await?);
         }
         writes.extend(self.other_lanes(held, &before, &after)?);
-        if before.head.status() != after.head.status() && !after.head.status().is_finished() {
-            let Some((tail, _)) = self.tail(held.id()).await? else { return Ok(SettleOutcome::LeaseLost) };
-            writes.push(self.leave(&after.head.user, held.id()));
-            writes.push(self.said(&after.head, tail.number + 1, &held.fence.owner, now)?);
-        }
         let is_over = after.head.status().is_finished();
+        let stops = before.head.status() != after.head.status() && !is_over;
+        let room = MOST_WRITES.saturating_sub(writes.len() + 2);
+        let withdrawn = if is_over { vec![] } else { withdrawn(record, &before, &after, room, now)? };
+        if stops || !withdrawn.is_empty() {
+            let Some((tail, _)) = self.tail(held.id()).await? else { return Ok(SettleOutcome::LeaseLost) };
+            let mut next = tail.number + 1;
+            for request in &withdrawn {
+                writes.extend(self.withdraw(held, request, next, now)?);
+                next += 1;
+            }
+            if stops {
+                writes.push(self.leave(&after.head.user, held.id()));
+                writes.push(self.said(&after.head, next, &held.fence.owner, now)?);
+            }
+        }
         match self.transact(&format!("{}-w{try_}", held.fence.owner), writes).await? {
             Ok(()) => {
                 held.job = after;
@@ -201,6 +220,15 @@ impl Store {
         Ok(Write::put(stamped(Key::of(job, &sort), ttl, item)))
     }
 
+    /// Answers a question of a lane that closes, unless somebody has, and says so in the log.
+    fn withdraw(&self, held: &Held, request: &InputRequest, number: u64, now: Timestamp) -> Result<[Write; 2], Error> {
+        // No event of the turn's appender has this count.
+        let signed = Signature { writer: held.fence.owner.clone(), count: 0 };
+        let ttl = held.ttl();
+        let answer = unanswered(Write::put(input_item(held.id(), request, ttl)?));
+        Ok([answer, resolved(held.id(), request, number, &signed, ttl, now)?])
+    }
+
     fn settled_head(&self, before: &Head, after: &Head) -> Result<Write, Error> {
         Ok(self.head_change(before, after)?.when("#lanes_version = :lanes", [(":lanes", n(before.lanes_version))]))
     }
@@ -232,6 +260,33 @@ pub(crate) fn closing(job: &JobId, lane: &LaneName) -> Write {
         "SET #open = :closed, #epoch = #epoch + :one REMOVE #lease, #waits, #due_at, #due_shard",
         [(":closed", aws_sdk_dynamodb::types::AttributeValue::Bool(false)), (":one", n(1))],
     )
+}
+
+/// The open questions of the lanes that close, as answered by the workflow: as many as there is room for. To one that is
+/// left, nobody's answer is taken, since its lane is closed.
+fn withdrawn(
+    record: &Record,
+    before: &Job,
+    after: &Job,
+    room: usize,
+    now: Timestamp,
+) -> Result<Vec<InputRequest>, Error> {
+    let closes = |lane: &LaneName| {
+        let is_open = |job: &Job| job.lanes.get(lane).is_some_and(|lane| lane.open);
+        is_open(before) && !is_open(after)
+    };
+    let open = record.inputs.iter().filter(|it| it.is_open() && !it.is_of_job() && closes(&it.lane));
+    let (mut found, mut bytes) = (vec![], 0);
+    for request in open.take(room / 2) {
+        let answered = InputRequest { answer: Some(request.withdrawn(now)), ..request.clone() };
+        let json = serde_json::to_string(&answered).map_err(|error| Error::corrupt(record.head.id.as_str(), error))?;
+        bytes += 2 * json.len();
+        if bytes > MOST_WITHDRAWN {
+            break;
+        }
+        found.push(answered);
+    }
+    Ok(found)
 }
 
 /// The node that a lane works for, as viewers know it.

@@ -72,7 +72,12 @@ async fn answer(sim: &Sim, job: &JobId, request: &InputRequest) {
             Some(AnswerOutcome::Gone) => {
                 return sim.violated(format!("{} is asked and cannot be answered", request.id));
             }
-            Some(AnswerOutcome::Recorded(_) | AnswerOutcome::Answered(_) | AnswerOutcome::Finished(_)) => return,
+            Some(
+                AnswerOutcome::Recorded(_)
+                | AnswerOutcome::Answered(_)
+                | AnswerOutcome::Withdrawn
+                | AnswerOutcome::Finished(_),
+            ) => return,
         }
     }
 }
@@ -83,6 +88,7 @@ fn told(outcome: Option<&AnswerOutcome>) -> &'static str {
         Some(AnswerOutcome::Recorded(_)) => "recorded",
         Some(AnswerOutcome::Answered(_)) => "answered before",
         Some(AnswerOutcome::Expired) => "expired",
+        Some(AnswerOutcome::Withdrawn) => "not asked any more",
         Some(AnswerOutcome::Finished(_)) => "the job is over",
         Some(AnswerOutcome::Gone) => "unknown",
     }

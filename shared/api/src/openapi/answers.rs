@@ -264,7 +264,7 @@ fn input_request() -> Value {
         "default_data": {"description": "What comes with that."},
         "answer": object(json!({
             "action": actions(), "option": text("The option that was chosen."), "data": {"description": "What came with it."},
-            "by": text("Who answered: a user's id, or `timeout`."), "at": time(),
+            "by": text("Who answered: a user's id, `timeout`, or `workflow` where something else had failed."), "at": time(),
         }), &["option", "data"]),
     })
 }
