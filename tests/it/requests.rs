@@ -147,7 +147,7 @@ async fn a_workflow_of_two_agents_makes_so_many_requests_and_no_more() {
     });
     let checked = workflow::check(&document, &Known::default()).unwrap();
     let input = RunInput { text: "Go".to_owned(), attachments: vec![] };
-    let flow = WorkflowSpec { id: None, version: None, workflow: checked.workflow, input };
+    let flow = WorkflowSpec { id: None, version: None, workflow: checked.workflow, input, told: vec![] };
     let spec = JobSpec { workflow: Some(Box::new(flow)), tools: vec![], ..chat() };
     let agents = |world: &World| {
         for model in ["writer", "editor"] {

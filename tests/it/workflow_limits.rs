@@ -1,7 +1,7 @@
 //! Workflows at their limits, and what reaches their nodes from outside: attachments, messages, people at the limit of
 //! turns.
 
-use local::demo_model::{Call, Script, Turn};
+use local::demo_model::{Call, Fault, Script, Turn};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::System;
@@ -100,6 +100,34 @@ async fn a_message_to_a_workflow_is_heard_by_the_turns_that_begin_after_it() {
             request.messages().iter().filter(|message| message["content"] == "In French, please").count()
         });
     assert_eq!(heard.collect::<Vec<_>>(), [0, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_message_to_a_workflow_that_fails_is_heard_by_the_jobs_that_go_on_from_it() {
+    let system = System::start().await;
+    let gate = tests::tools::gate("a message before a failure");
+    let call = Call::new("waits_at_the_gate", json!({"gate": "a message before a failure"}).to_string());
+    system.model.script_model("test/one", Script::new().turn(Turn::calls([call])).turn(Turn::text("One.")));
+    let fails = || Fault::Status(401, "no");
+    system.model.script_model("test/two", Script::new().turn(Turn::text("Two.").fault(fails()).fault(fails())));
+    let document = chain(&[agent("one", json!({"tools": ["waits_at_the_gate"]})), agent("two", json!({"tools": []}))]);
+    let job = system.submit(json!({"input": "Go", "workflow": document, "tools": ["waits_at_the_gate"]})).await;
+    gate.reached().await;
+    let path = format!("/jobs/{}/messages", job["id"].as_str().unwrap());
+    let post = system.request(Method::POST, &path).json(&json!({"content": "In French, please"}));
+    assert_eq!(system.answer(post).await.0, 202);
+    gate.open();
+    let mut job = system.finished(&job).await;
+    for status in ["failed", "completed"] {
+        let (accepted, again) = system.post(&format!("/jobs/{}/retry", job["id"].as_str().unwrap())).await;
+        assert_eq!(accepted, 202, "{again}");
+        job = system.finished(&again).await;
+        assert_eq!(job["status"], status, "{job}");
+        let told = system.model.requests().last().unwrap().messages().to_vec();
+        let [.., before, last] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!((before["role"].as_str(), last["content"].as_str()), (Some("user"), Some("In French, please")));
+        assert_eq!(told.iter().filter(|message| **message == *last).count(), 1, "once: {told:?}");
+    }
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use axum::{
 use domain::{
     conversation::conversation,
     id::{JobId, LaneName, UserId},
+    inbox::InboxMessage,
     job::{Asker, JobSpec, Status, WorkflowSpec},
     time::Timestamp,
     workflow::{Run, RunEnd, retry_from},
@@ -87,7 +88,7 @@ fn again(
     now: Timestamp,
 ) -> Result<NewJob, ApiError> {
     let Record { head, lanes, spec, turns, inbox, run, .. } = failed;
-    let Some(spec) = spec else { return Err(ApiError::NotFound(Missing::Job)) };
+    let Some(mut spec) = spec else { return Err(ApiError::NotFound(Missing::Job)) };
     let run = match &spec.workflow {
         Some(flow) => Some(run_again(flow, run.map(|(_, run)| run), request, now)?),
         None => None,
@@ -101,6 +102,9 @@ fn again(
         Some(_) => spec.messages.clone(),
         None => conversation(&spec.messages, &turns, &inbox, &main, turn, head.inbox),
     };
+    if let Some(flow) = &mut spec.workflow {
+        flow.told.extend(inbox.iter().map(InboxMessage::as_message));
+    }
     let id = JobId::from_ulid(ulid::Ulid::generate().to_string()).map_err(ApiError::internal)?;
     let key_of = spec.model_api_key.as_ref().map(|_| spec.key_of.clone().unwrap_or_else(|| head.id.clone()));
     let asker = Asker { thread: head.thread, message: head.message, ..Asker::new(id, user, head.retention_seconds) };

@@ -50,7 +50,7 @@ impl Starter {
         })?;
         let input = input(&spec.messages)
             .ok_or_else(|| ApiError::invalid("input", "`input` has no message of a user. A workflow runs on one."))?;
-        spec.workflow = Some(Box::new(WorkflowSpec { id, version, workflow, input }));
+        spec.workflow = Some(Box::new(WorkflowSpec { id, version, workflow, input, told: vec![] }));
         Ok(warnings)
     }
 }

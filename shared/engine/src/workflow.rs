@@ -286,11 +286,13 @@ impl Turn<'_> {
         let ends = node.begun + left.map_or(turn, |left| left.min(turn));
         let rules = node.spec.compaction.as_ref().filter(|_| request.is_conversation);
         let talk = Talk { spec: node.spec, rules, settings: &request.settings, tools: &request.tools, ends };
+        let mut messages = request.messages.clone();
+        messages.extend(node.flow.told.iter().filter(|_| request.is_conversation).cloned());
         let nothing = BTreeMap::new();
         let told = |record: &Record| {
             let turns = if request.is_conversation { &record.turns } else { &nothing };
             let known = if request.is_conversation { inbox } else { 0 };
-            Told::new(&request.messages, turns, &record.inbox, &lane.name, lane.turn, known)
+            Told::new(&messages, turns, &record.inbox, &lane.name, lane.turn, known)
         };
         let told = match self.ready(held, emitter, &mut node.record, told, talk).await? {
             Ok(told) => told,

@@ -218,7 +218,7 @@ pub(super) fn checked(document: &Value) -> WorkflowSpec {
     let known = Known { tools: Some(["push".to_owned()].into()), ..Known::default() };
     let checked = workflow::check(document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
     let input = RunInput { text: "Go".to_owned(), attachments: vec![] };
-    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
+    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input, told: vec![] }
 }
 
 /// Counterexample 21, up to where everything waits again; what the head says then.

@@ -155,5 +155,5 @@ fn checked(document: &serde_json::Value) -> WorkflowSpec {
     let known = Known { tools: Some(tools), ..Known::default() };
     let checked = workflow::check(document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
     let input = RunInput { text: "Do everything".to_owned(), attachments: vec![] };
-    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
+    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input, told: vec![] }
 }

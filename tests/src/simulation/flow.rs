@@ -64,5 +64,5 @@ pub(super) fn spec() -> WorkflowSpec {
     let known = Known { tools: Some(["push".to_owned()].into()), ..Known::default() };
     let checked = workflow::check(&document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
     let input = RunInput { text: "Do everything".to_owned(), attachments: vec![] };
-    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input }
+    WorkflowSpec { id: None, version: None, workflow: checked.workflow, input, told: vec![] }
 }

@@ -165,6 +165,9 @@ pub struct WorkflowSpec {
     pub workflow: Workflow,
     /// What it is run on.
     pub input: RunInput,
+    /// The messages that came in while a job ran that this one takes up again: its nodes hear them in all of their turns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Message>,
 }
 
 /// What a caller asked for.
