@@ -10,8 +10,6 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use serde_json::Value;
-
 use super::{
     document::{Kind, Node, SubflowNode},
     key::NodeKey,
@@ -145,32 +143,20 @@ impl<'a> Board<'a> {
         let Some((outer, owner)) = &scope.outer else { return self.input.text.clone() };
         let Some((subflow, _)) = scope.subflow else { return self.body_text(scope, outer, *owner) };
         let first = subflow.inputs.first().map_or("input", |input| input.id.as_str());
-        match self.mapped(scope).get(first) {
-            Some(value) => template::as_text(value),
-            None => self.input_of(outer, *owner),
-        }
+        self.given(scope, first).unwrap_or_else(|| self.input_of(outer, *owner))
     }
 
-    /// The inputs that a subflow was given, by name.
-    pub(super) fn mapped(&self, scope: &Rc<Scope<'a>>) -> BTreeMap<String, Value> {
-        let (Some((outer, owner)), Some((subflow, named))) = (&scope.outer, scope.subflow) else {
-            return BTreeMap::new();
+    /// The input of this name that a subflow was given: what is mapped to it, else its default. Nothing but this one is
+    /// looked at: subflows within each other pass inputs on, and what each level asks of the one around is one name.
+    fn given(&self, scope: &Rc<Scope<'a>>, name: &str) -> Option<String> {
+        let ((outer, owner), (subflow, named)) = (scope.outer.as_ref()?, scope.subflow?);
+        let Some(value) = named.mappings.get(name) else {
+            let input = subflow.inputs.iter().rfind(|input| input.id == name && input.default.is_some());
+            return input?.default.as_ref().map(template::as_text);
         };
-        let mut values: BTreeMap<String, Value> = BTreeMap::new();
-        for input in &subflow.inputs {
-            values.extend(input.default.clone().map(|value| (input.id.clone(), value)));
-        }
-        for (id, value) in &named.mappings {
-            let whole = value.as_str().and_then(template::whole);
-            let value = match whole {
-                Some(name) => {
-                    Value::from(self.mapping(outer, *owner, name).unwrap_or_else(|| template::as_text(value)))
-                }
-                None => value.clone(),
-            };
-            values.insert(id.clone(), value);
-        }
-        values
+        let whole = value.as_str().and_then(template::whole);
+        let mapped = whole.and_then(|name| self.mapping(outer, *owner, name));
+        Some(mapped.unwrap_or_else(|| template::as_text(value)))
     }
 
     /// A mapping's `{{name}}`; of an output that is not there, nothing.
@@ -300,7 +286,7 @@ impl<'a> Board<'a> {
             while let Some((outer, _)) = own.outer.clone().filter(|_| own.is_body()) {
                 own = outer;
             }
-            self.mapped(&own).get(name.strip_prefix("inputs.").unwrap_or(name)).map(template::as_text)
+            self.given(&own, name.strip_prefix("inputs.").unwrap_or(name))
         })
     }
 

@@ -165,3 +165,33 @@ fn nodes_may_be_called_anything() {
         );
     }
 }
+
+/// Each level would ask all of the level around for each of its own: ten to the power of ten evaluations.
+#[test]
+fn ten_inputs_are_passed_down_ten_subflows_with_one_look_at_each_level() {
+    let names: Vec<String> = (0..10).map(|n| format!("p{n}")).collect();
+    let mapped = |to: &dyn Fn(&str) -> String| -> Value {
+        names.iter().map(|name| (name.clone(), Value::from(to(name)))).collect::<serde_json::Map<_, _>>().into()
+    };
+    let level = |id: &str, mappings: Value| {
+        let sub = json!({"subflowId": id, "inputMappings": mappings});
+        let nodes = [("s", "start", json!({})), ("sub", "subflow", sub), ("o", "output", json!({"sources": ["sub"]}))];
+        document(&nodes, &["s - sub", "sub - o"])
+    };
+    let placeholder = |name: &str| format!("{{{{{name}}}}}");
+    let template = names.iter().map(|name| placeholder(name)).collect::<Vec<_>>().join(" ");
+    let ends = [("s", "start", json!({})), ("o", "output", json!({"template": template, "useRawTemplate": true}))];
+    let mut subflows = json!({});
+    for n in 1..=MAX_DEPTH {
+        let mut inner = match n {
+            MAX_DEPTH => document(&ends, &["s - o"]),
+            _ => level(&format!("l{}", n + 1), mapped(&placeholder)),
+        };
+        inner["inputs"] = names.iter().map(|name| json!({"id": name, "required": true})).collect();
+        subflows[format!("l{n}")] = inner;
+    }
+    let mut root = level("l1", mapped(&|name| format!("<{name}>")));
+    root["subflows"] = subflows;
+    let played = Play::new(&workflow(&root), "in").play(&mut short);
+    assert_eq!(played.output(), names.iter().map(|name| format!("<{name}>")).collect::<Vec<_>>().join(" "));
+}
