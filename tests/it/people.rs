@@ -308,7 +308,10 @@ async fn a_failed_job_goes_on_in_a_new_one_with_everything_before_the_failure() 
     let script = Script::new()
         .turn(Turn::calls([Call::new("add", r#"{"a": 1, "b": 1}"#)]))
         .turn(Turn::text("It is 2.").fault(Fault::Status(401, "no")));
-    let failed = system.run("Add, then fail", script).await;
+    system.model.script("Add, then fail", script);
+    let forced = json!({"type": "function", "function": {"name": "add"}});
+    let job = system.submit(json!({"input": "Add, then fail", "tools": ["add"], "tool_choice": forced})).await;
+    let failed = system.finished(&job).await;
     assert_eq!(failed["status"], "failed", "{failed}");
     let path = format!("/jobs/{}/retry", failed["id"].as_str().unwrap());
     let (status, again) = system.post(&path).await;
@@ -317,6 +320,9 @@ async fn a_failed_job_goes_on_in_a_new_one_with_everything_before_the_failure() 
     assert_eq!((again["status"].as_str(), again["output"].as_str()), (Some("completed"), Some("It is 2.")));
     let requests = system.model.requests();
     assert_eq!(requests.last().unwrap().messages()[2]["content"], "2", "the tool's result is kept, not made again");
+    let choices: Vec<&Value> = requests.iter().map(|request| &request.body["tool_choice"]).collect();
+    assert_eq!(choices, [&forced, choices[1], choices[1]], "forced once (R180)");
+    assert_ne!(choices[1], &forced);
     let path = format!("/jobs/{}/retry", again["id"].as_str().unwrap());
     assert_eq!(system.post(&path).await.0, 409, "a completed job has nothing to go on with");
 }

@@ -102,6 +102,8 @@ fn again(
         Some(_) => spec.messages.clone(),
         None => conversation(&spec.messages, &turns, &inbox, &main, turn, head.inbox),
     };
+    // The conversation goes on: what was forced in its first turn was forced once (R180).
+    spec.settings.tool_choice = spec.settings.tool_choice.in_turn(turn);
     if let Some(flow) = &mut spec.workflow {
         flow.told.extend(inbox.iter().map(InboxMessage::as_message));
     }

@@ -478,14 +478,12 @@ impl Turn<'_> {
     }
 }
 
-/// How the model is asked in this turn: a forced choice of a tool holds for the first turn, or no turn could ever be the
-/// last (R180). It cannot be kept while what it forces is missing.
+/// How the model is asked in this turn. A forced choice of a tool cannot be kept while what it forces is missing.
 fn settings(spec: &JobSpec, turn: u32, tools: &[ToolSpec]) -> ModelSettings {
-    let tool_choice = match &spec.settings.tool_choice {
-        ToolChoice::Required | ToolChoice::Named(_) if turn > 1 => ToolChoice::Auto,
+    let tool_choice = match spec.settings.tool_choice.in_turn(turn) {
         ToolChoice::Required if tools.is_empty() => ToolChoice::Auto,
-        ToolChoice::Named(name) if !tools.iter().any(|tool| tool.name == *name) => ToolChoice::Auto,
-        choice => choice.clone(),
+        ToolChoice::Named(name) if !tools.iter().any(|tool| tool.name == name) => ToolChoice::Auto,
+        choice => choice,
     };
     ModelSettings { tool_choice, ..spec.settings.clone() }
 }

@@ -30,6 +30,17 @@ pub enum ToolChoice {
     Named(String),
 }
 
+impl ToolChoice {
+    /// The choice in a conversation's turn of this number: what is forced is so once, or no turn could ever be the last
+    /// (R180).
+    pub fn in_turn(&self, turn: u32) -> Self {
+        match self {
+            Self::Required | Self::Named(_) if turn > 1 => Self::Auto,
+            choice => choice.clone(),
+        }
+    }
+}
+
 /// How the model is asked.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelSettings {
