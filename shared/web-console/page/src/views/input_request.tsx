@@ -2,6 +2,7 @@
 
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
+import { sent, takesData } from "../answer.ts";
 import { api, ApiError, Json } from "../api.ts";
 import { duration, moment, pretty, visible } from "../format.ts";
 import { Code, Markdown } from "../markdown.tsx";
@@ -111,7 +112,8 @@ function Answered({ request }: { request: InputRequest }): JSX.Element {
 }
 
 function Form({ job, request }: { job: string; request: InputRequest }): JSX.Element {
-  const schema = fields(request.input_schema);
+  const hasForm = takesData(request);
+  const schema = hasForm ? fields(request.input_schema) : undefined;
   const [values, setValues] = useState<Record<string, string | boolean>>({});
   const [json, setJson] = useState("");
   const [edited, setEdited] = useState<string>();
@@ -121,14 +123,12 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
 
   const given = editable(request);
   const options = request.options?.length ? request.options : (OPTIONS[request.kind] ?? OPTIONS.approval);
-  const takesData = request.kind === "input" || request.kind === "client_tool" || request.input_schema !== undefined;
-  const canEdit = given !== undefined && !takesData && (request.kind === "approval" || request.kind === "review");
+  const canEdit = given !== undefined && !hasForm && (request.kind === "approval" || request.kind === "review");
+  const changed = schema ? Object.keys(values).length > 0 : json.trim() !== "";
 
-  const send = (option: RequestOption, payload?: unknown) => {
+  const send = (option: RequestOption, payload?: unknown, action = sent(request, option, changed).action) => {
     setSending(option.id);
     setError(undefined);
-    // An option of its own is named by its id; the standard actions are named as such.
-    const action = request.options?.length ? option.id : option.action;
     api.answer(job, request.id, action, payload).catch((error: unknown) => {
       setSending(undefined);
       setError(error as ApiError);
@@ -153,10 +153,8 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
       send(option, reason ? { reason } : undefined);
     } else if (option.action === "modify" && canEdit) {
       setEdited(given);
-    } else if (option.action === "submit" || option.action === "modify" || (takesData && option.action === "approve")) {
-      send(option, filled());
     } else {
-      send(option);
+      send(option, sent(request, option, changed).withData ? filled() : undefined);
     }
   };
   const save = () => {
@@ -169,7 +167,7 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
         return;
       }
     }
-    send({ id: "modify", label: "Save", action: "modify" }, payload);
+    send({ id: "modify", label: "Save", action: "modify" }, payload, "modify");
   };
   const busy = sending !== undefined;
 
@@ -189,8 +187,8 @@ function Form({ job, request }: { job: string; request: InputRequest }): JSX.Ele
         }
       }}
     >
-      {schema && <Fields id={request.id} fields={schema} values={values} set={setValues} />}
-      {!schema && takesData && (
+      {schema && <Fields id={request.id} fields={schema} values={values} set={setValues} mayBeEmpty={request.kind === "review" && !changed} />}
+      {!schema && hasForm && (
         <label class="field">
           <span>{request.kind === "client_tool" ? "Result" : "Answer"}</span>
           <textarea rows={3} value={json} onInput={(event) => setJson(event.currentTarget.value)} />
@@ -265,6 +263,8 @@ function Fields(props: {
   fields: Field[];
   values: Record<string, string | boolean>;
   set: (values: Record<string, string | boolean>) => void;
+  /** Whether it may be left as it is. */
+  mayBeEmpty: boolean;
 }): JSX.Element {
   const set = (name: string, value: string | boolean) => props.set({ ...props.values, [name]: value });
   return (
@@ -272,7 +272,7 @@ function Fields(props: {
       {props.fields.map((field) => {
         const value = props.values[field.name] ?? field.start;
         const help = field.help ? `${props.id}-${field.name}-help` : undefined;
-        const common = { required: field.required, "aria-describedby": help };
+        const common = { required: field.required && !props.mayBeEmpty, "aria-describedby": help };
         return (
           <div key={field.name} class={`field ${field.kind === "boolean" ? "field-check" : ""}`}>
             <label>
