@@ -109,6 +109,9 @@ async fn arguments_can_be_edited_on_approving() {
     let request = open(&job).remove(0);
     let (status, error) = answer(&system, &job, &request, json!({"action": "modify"})).await;
     assert_eq!((status.as_u16(), error["error"]["code"].as_str()), (422, Some("answer_unfit")), "{error}");
+    let words = json!({"action": "modify", "data": {"a": "twenty", "b": 22}});
+    let (status, error) = answer(&system, &job, &request, words).await;
+    assert_eq!((status.as_u16(), error["error"]["code"].as_str()), (422, Some("answer_unfit")), "{error}");
     let edited = json!({"action": "modify", "data": {"a": 20, "b": 22}});
     assert_eq!(answer(&system, &job, &request, edited).await.0, 200);
     let job = system.finished(&job).await;

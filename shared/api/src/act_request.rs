@@ -2,8 +2,8 @@
 
 use domain::{
     id::InputRequestId,
-    input_request::{InputAnswer, InputKind, InputRequest},
-    limits::RESULT_BYTES,
+    input_request::{Action, InputAnswer, InputKind, InputRequest},
+    limits::{ARGUMENTS_BYTES, RESULT_BYTES},
     message::Content,
     time::Timestamp,
 };
@@ -72,13 +72,16 @@ impl AnswerRequest {
             bad @ domain::input_request::BadAnswer::NoData(..) => unfit("data", bad.to_string()),
         })?;
         if let (Some(data), Some(schema)) = (&answer.data, &request.input_schema)
-            && !matches!(answer.action, domain::input_request::Action::Reject | domain::input_request::Action::Skip)
+            && is_checked(request, answer.action)
             && let Err(findings) = schema::fits(schema, data, "data")
         {
             let listed: Vec<String> = findings.iter().map(|(place, what)| format!("{place}: {what}")).collect();
             return Err(unfit("data", format!("it does not fit `input_schema`: {}", listed.join("; "))));
         }
         let bytes = answer.data.as_ref().map_or(0, |data| data.to_string().len());
+        if is_edited_call(request, answer.action) && bytes > ARGUMENTS_BYTES {
+            return Err(unfit("data", format!("arguments may have {ARGUMENTS_BYTES} bytes, and these have {bytes}")));
+        }
         if request.kind == InputKind::ClientTool && bytes > RESULT_BYTES {
             return Err(unfit("data", format!("a result may have {RESULT_BYTES} bytes, and this has {bytes}")));
         }
@@ -87,6 +90,19 @@ impl AnswerRequest {
         }
         Ok(answer)
     }
+}
+
+/// Whether an answer's data is held against the schema: what comes with the approval of a call as it is says nothing.
+fn is_checked(request: &InputRequest, action: Action) -> bool {
+    match action {
+        Action::Reject | Action::Skip => false,
+        Action::Approve => request.tool_call.is_none(),
+        Action::Submit | Action::Modify => true,
+    }
+}
+
+fn is_edited_call(request: &InputRequest, action: Action) -> bool {
+    request.kind == InputKind::Approval && request.tool_call.is_some() && action == Action::Modify
 }
 
 fn unfit(param: &'static str, what: String) -> ApiError {
@@ -191,10 +207,58 @@ fn object(body: &[u8], expected: &str) -> Result<Members, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn message(error: ApiError) -> String {
         error.body().message
+    }
+
+    /// A question whether a call of `add` may run.
+    fn about_a_call() -> InputRequest {
+        let (created_at, expires_at) = (Timestamp::from_millis(0), Timestamp::from_millis(9));
+        let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}, "s": {}}, "required": ["a"]});
+        InputRequest {
+            id: "main.1.call0".parse().unwrap(),
+            kind: InputKind::Approval,
+            lane: domain::id::LaneName::main(),
+            turn: 1,
+            node_id: None,
+            tool_call: Some(domain::input_request::AskedCall {
+                id: "call_1".to_owned(),
+                name: "add".to_owned(),
+                arguments: r#"{"a": 1}"#.to_owned(),
+                fingerprint: String::new(),
+            }),
+            prompt: "May it?".to_owned(),
+            options: vec![],
+            input_schema: Some(schema),
+            context: domain::input_request::InputContext::default(),
+            created_at,
+            expires_at,
+            default_action: Action::Reject,
+            default_data: None,
+            answer: None,
+        }
+    }
+
+    #[test]
+    fn edited_arguments_have_to_fit_the_tool_and_nothing_else_has_to() {
+        let request = about_a_call();
+        let answer = |action: &str, data: Option<Value>| {
+            let answer = AnswerRequest { action: action.to_owned(), data };
+            answer.answers(&request, "ann".to_owned(), Timestamp::from_millis(1)).map(|answer| answer.action)
+        };
+        let unfit = answer("modify", Some(json!({"a": "one"}))).unwrap_err();
+        assert_eq!((unfit.status().as_u16(), unfit.body().code.as_str()), (422, "answer_unfit"));
+        assert!(message(unfit).contains("data.a"));
+        let long = answer("modify", Some(json!({"a": 1, "s": "x".repeat(ARGUMENTS_BYTES)}))).unwrap_err();
+        assert!(message(long).contains("arguments may have"));
+        assert_eq!(answer("modify", Some(json!({"a": 2}))).unwrap(), Action::Modify);
+        assert_eq!(answer("approve", Some(json!({"note": "fine"}))).unwrap(), Action::Approve);
+        assert_eq!(answer("approve", None).unwrap(), Action::Approve);
+        assert_eq!(answer("reject", Some(json!({"reason": "no"}))).unwrap(), Action::Reject);
     }
 
     #[test]

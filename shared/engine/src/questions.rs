@@ -12,7 +12,7 @@ use domain::{
     message::RequestedCall,
     turn::used,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{Fenced, Held, PauseOutcome, Record, WaitsFor};
 
 use crate::{
@@ -22,6 +22,10 @@ use crate::{
 
 /// What a person is shown of an input or an output.
 const CONTEXT_BYTES: usize = 32 * 1024;
+
+/// Longest schema of a tool that goes with the question about its call. A longer one is held against edited arguments when
+/// the call is to run: too late for whoever wrote them, but a pause has many questions, and is one transaction.
+const SCHEMA_BYTES: usize = 16 * 1024;
 
 /// Questions of one pause: each is an item of its transaction, and that has a hundred. Further ones are asked when these
 /// have their answers.
@@ -48,16 +52,22 @@ pub(crate) struct Draft {
     pub(crate) tool_call: Option<AskedCall>,
     pub(crate) prompt: String,
     pub(crate) options: Vec<InputOption>,
-    pub(crate) input_schema: Option<serde_json::Value>,
+    pub(crate) input_schema: Option<Value>,
     pub(crate) context: InputContext,
     pub(crate) wait: Duration,
     pub(crate) default_action: Action,
-    pub(crate) default_data: Option<serde_json::Value>,
+    pub(crate) default_data: Option<Value>,
 }
 
 impl Draft {
-    /// Whether this call may run.
-    pub(crate) fn approval(index: u32, call: &RequestedCall, fingerprint: &str, wait: Duration) -> Self {
+    /// Whether this call may run; `schema`: what its arguments have to fit, edited ones, too.
+    pub(crate) fn approval(
+        index: u32,
+        call: &RequestedCall,
+        fingerprint: &str,
+        schema: Option<&Value>,
+        wait: Duration,
+    ) -> Self {
         Self {
             about: format!("call{index}"),
             kind: InputKind::Approval,
@@ -68,7 +78,7 @@ impl Draft {
                 InputOption::new("approve", "Approve", Action::Approve),
                 InputOption::new("reject", "Reject", Action::Reject),
             ],
-            input_schema: None,
+            input_schema: schema.filter(|schema| schema.to_string().len() <= SCHEMA_BYTES).cloned(),
             context: InputContext::default(),
             wait,
             default_action: Action::Reject,
@@ -83,7 +93,7 @@ impl Draft {
             prompt: format!("Run the tool `{}` and send its result.", call.name),
             options: vec![],
             default_data: Some(json!({"reason": tools::limits::CLIENT_ONLY})),
-            ..Self::approval(index, call, fingerprint, wait)
+            ..Self::approval(index, call, fingerprint, None, wait)
         }
     }
 

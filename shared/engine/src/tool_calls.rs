@@ -237,7 +237,8 @@ impl Call<'_> {
             return self.answered(draft, client_result).await;
         }
         if self.needs_approval() {
-            let draft = Draft::approval(self.index, self.request, self.fingerprint, self.wait());
+            let schema = tools.registry.get(name).map(|tool| &tool.spec().parameters);
+            let draft = Draft::approval(self.index, self.request, self.fingerprint, schema, self.wait());
             return self.answered(draft, |answer| self.approved(answer)).await;
         }
         Ok(Gate::Run(None))

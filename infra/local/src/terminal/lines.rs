@@ -174,7 +174,8 @@ pub(super) fn question(request: &InputRequest, node: Option<&str>, look: Look) -
             lines.extend(block(Style::Plain, &said, 6, CONTEXT_LINES, look));
         }
     }
-    if let Some(schema) = &request.input_schema {
+    // What a call's arguments have to fit matters to those who edit them.
+    if let Some(schema) = request.input_schema.as_ref().filter(|_| request.tool_call.is_none()) {
         lines.push(Line::of(Style::Dim, "    data has to fit"));
         lines.extend(block(Style::Plain, &schema.to_string(), 6, CONTEXT_LINES, look));
     }
