@@ -56,7 +56,12 @@ impl Message {
 
     /// What a model has said, without calls.
     pub fn assistant(text: impl Into<String>) -> Self {
-        Self::Assistant { content: Content::Text(text.into()), tool_calls: vec![], reasoning_details: vec![] }
+        Self::Assistant {
+            content: Content::Text(text.into()),
+            tool_calls: vec![],
+            reasoning_details: vec![],
+            reasoning_content: None,
+        }
     }
 
     /// Standing orders, as plain text.

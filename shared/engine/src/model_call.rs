@@ -117,7 +117,7 @@ impl Engine {
                 ModelEvent::ToolCallSeen { id: Some(id), name, .. }
                     if asked.runs_calls && !asked.call_ids.contains(&id) =>
                 {
-                    let being_written = RequestedCall { id, name, arguments: String::new() };
+                    let being_written = RequestedCall { id, name, arguments: String::new(), extra_content: None };
                     emitter.event(asked.pending(&being_written)).await;
                 }
                 ModelEvent::ToolCallSeen { .. } => {}

@@ -17,7 +17,7 @@ use super::{
     scope::{Board, Scope},
     template,
 };
-use crate::message::{Content, Message};
+use crate::message::Message;
 
 /// Longest part of an earlier attempt that a loop's body is shown, in characters.
 const ATTEMPT_SHOWN: usize = 500;
@@ -126,13 +126,7 @@ impl<'a> Board<'a> {
         for said in self.before(scope, node) {
             let speaks = matches!(said.node.kind, Kind::Agent(_)) && said.status != NodeStatus::Skipped;
             if speaks && !said.output.is_empty() {
-                let content = Content::Text(said.output.to_owned());
-                session.push(Message::Assistant {
-                    content,
-                    tool_calls: vec![],
-                    reasoning_details: vec![],
-                    reasoning_content: None,
-                });
+                session.push(Message::assistant(said.output));
             }
         }
         session
