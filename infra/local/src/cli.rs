@@ -60,13 +60,13 @@ pub struct ServeArgs {
     /// Where an API in OpenAI's form answers, such as http://localhost:11434/v1.
     #[arg(long, global = true, value_name = "URL", env = "NIGHTSHIFT_MODEL_URL", hide_short_help = true)]
     pub model_url: Option<Url>,
-    /// Seconds that the model's server may take until it begins to answer; 30 when nothing is said. One that loads its model
-    /// first takes more.
+    /// Seconds that the model's server may take until it begins to answer; 30 when nothing is said. One that loads its
+    /// model first takes more.
     #[arg(long, global = true, value_name = "N", env = "NIGHTSHIFT_MODEL_HEADER_SECONDS", hide_short_help = true)]
     #[arg(value_parser = timeout_seconds())]
     pub model_header_seconds: Option<u32>,
-    /// Seconds that the model may be silent in an answer; 45 when nothing is said. A provider that tells nothing of a model's
-    /// reasoning is silent for as long as that lasts.
+    /// Seconds that the model may be silent in an answer; 45 when nothing is said. A provider that tells nothing of a
+    /// model's reasoning is silent for as long as that lasts.
     #[arg(long, global = true, value_name = "N", env = "NIGHTSHIFT_MODEL_IDLE_SECONDS", hide_short_help = true)]
     #[arg(value_parser = timeout_seconds())]
     pub model_idle_seconds: Option<u32>,

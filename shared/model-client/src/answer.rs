@@ -11,7 +11,8 @@ use crate::{
     wire::{CallFragment, Choice, Chunk, Complaint},
 };
 
-/// The most that is kept of one answer's calls, with what goes back with them, and of its reasoning details; its text is passed on, not kept.
+/// The most that is kept of one answer's calls, with what goes back with them, and of its reasoning details; its text is
+/// passed on, not kept.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 const CALL_BYTES: usize = 64; // what an empty call counts as
 
@@ -346,7 +347,8 @@ mod tests {
 
     #[test]
     fn what_goes_back_with_a_call_is_kept_with_it() {
-        let signed = |id: &str, extra: Value| json!({"id": id, "function": {"name": "add", "arguments": "{}"}, "extra_content": extra});
+        let function = json!({"name": "add", "arguments": "{}"});
+        let signed = |id: &str, extra: Value| json!({"id": id, "function": function, "extra_content": extra});
         let signature = |text: &str| json!({"google": {"thought_signature": text}});
         let fragments = [
             signed("a", signature("s")),

@@ -50,7 +50,8 @@ impl Config {
 /// How long a model may keep us waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Until the answer's headers, from the first attempt to connect. A server that loads the model first sends them late.
+    /// Until the answer's headers, from the first attempt to connect. A server that loads the model first sends them
+    /// late.
     pub headers: Duration,
     /// Between two reads of the answer. A provider that tells nothing of the model's reasoning is silent as long as it
     /// lasts.

@@ -28,7 +28,8 @@ pub enum ModelEvent {
 pub struct Completion {
     /// The tools it asks for, in order, whatever the finish reason says.
     pub tool_calls: Vec<StreamedCall>,
-    /// Whether the visible reasoning is to be sent back in words (`reasoning_content`): it came so, and nothing opaque with it.
+    /// Whether the visible reasoning is to be sent back in words (`reasoning_content`): it came so, and nothing opaque with
+    /// it.
     pub reasoning_goes_back: bool,
     /// Opaque reasoning to be sent back unchanged in the next request.
     pub reasoning_details: Vec<Value>,
