@@ -126,6 +126,30 @@ async fn a_job_uses_the_tools_of_an_mcp_server_that_it_names() {
     assert_eq!(names_of(&system.model.requests()[0].body), ["calculate", "find", "lend", "library__calculate"]);
 }
 
+/// R98: a flag of the deployment's gates a tool, a built-in one as well as a server's.
+#[tokio::test]
+async fn a_tool_that_the_deployment_switches_off_is_listed_and_neither_offered_nor_run_r98() {
+    let (address, _) = library().await;
+    let library = json!({"url": format!("http://{address}/mcp"), "allow_private": true});
+    let off = ["calculate", "library__lend"];
+    let system = system(json!({"mcp_servers": {"library": library}, "disabled": off})).await;
+    let listed = system.get("/tools").await;
+    let enabled =
+        |name| listed["data"].as_array().unwrap().iter().find(|tool| tool["name"] == name).unwrap()["enabled"] == true;
+    assert_eq!([enabled("calculate"), enabled("get_current_time")], [false, true]);
+    let script = Script::new()
+        .turn(Turn::calls([Call::new("calculate", r#"{"expression": "6 * 7"}"#), Call::new("lend", "{}")]))
+        .turn(Turn::text("Neither."));
+    system.model.script("Reckon and lend", script);
+    let tools =
+        json!(["calculate", "get_current_time", {"type": "mcp", "server": "library", "tools": ["find", "lend"]}]);
+    let job = system.submit(json!({"input": "Reckon and lend", "tools": tools})).await;
+    let job = system.finished(&job).await;
+    let statuses: Vec<_> = job["tool_calls"].as_array().unwrap().iter().map(|call| call["status"].clone()).collect();
+    assert_eq!(statuses, ["skipped", "skipped"], "{job}");
+    assert_eq!(names_of(&system.model.requests()[0].body), ["get_current_time", "find"]);
+}
+
 #[tokio::test]
 async fn a_retried_job_has_the_tools_of_its_servers() {
     let (system, _) = system_with_library().await;

@@ -23,6 +23,7 @@ fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_CONTINUATIONS_QUEUE", "nightshift-Continuations", "an address");
     function().refuses_as("NIGHTSHIFT_STREAM_URL", "stream.example", "an address");
     function().refuses_as("NIGHTSHIFT_TOOLS", "{\"tools\": [{}]}", "cannot be used");
+    function().refuses_as("NIGHTSHIFT_TOOLS", "{\"disabled\": [\"calculater\"]}", "there is no such tool");
 }
 
 fn function() -> Function {

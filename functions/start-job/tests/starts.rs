@@ -23,6 +23,7 @@ fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_SEALING_KEY", "hunter2", "bytes");
     function().refuses_as("NIGHTSHIFT_MAX_JOBS_PER_USER", "many", "a number from 1 on");
     function().refuses_as("NIGHTSHIFT_TOOLS", "/nowhere/tools.json", "a JSON object");
+    function().refuses_as("NIGHTSHIFT_TOOLS", "{\"disabled\": [\"calculater\"]}", "there is no such tool");
     function().refuses_as("NIGHTSHIFT_MAX_JOBS_PER_USER", "0", "a number from 1 on");
     function().refuses_as("NIGHTSHIFT_TABLE", "no table", "the name of a table");
     function().refuses_as("NIGHTSHIFT_REQUESTS_QUEUE", "nightshift-Requests", "an address");

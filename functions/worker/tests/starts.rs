@@ -30,6 +30,7 @@ fn a_variable_that_is_wrong_is_named_with_its_rule() {
     function().refuses_as("NIGHTSHIFT_MODEL_PRICES", "{\"m\": 1}", "a JSON object such as");
     function().refuses_as("NIGHTSHIFT_MODEL_HEADER_SECONDS", "7200", "a number of seconds from 1 to 600");
     function().refuses_as("NIGHTSHIFT_MODEL_IDLE_SECONDS", "2 minutes", "a number of seconds from 1 to 600");
+    function().refuses_as("NIGHTSHIFT_TOOLS", "{\"disabled\": [\"calculater\"]}", "there is no such tool");
     function().refuses_as("NIGHTSHIFT_TOOL_SECRETS", "hunter2", "a JSON object");
     function().refuses_as("NIGHTSHIFT_TABLE", "no table", "the name of a table");
     function().refuses_as("NIGHTSHIFT_STARTS_QUEUE", "nightshift-Starts", "an address");

@@ -71,6 +71,9 @@ mod tests {
         assert!(told("/nowhere/tools.json").contains("/nowhere/tools.json cannot be read"));
         assert!(told(r#"{"tols": []}"#).contains("unknown field `tols`"));
         let function = r#"{"tools": [{"name": "t", "description": "d", "function": "arn:aws:lambda:x:1:function:f"}]}"#;
+        assert!(
+            told(r#"{"disabled": ["http_gett"]}"#).contains("`disabled` names `http_gett`, and there is no such tool")
+        );
         assert!(told(function).contains("the tool `t` is a Lambda function, and there is none to invoke here"));
     }
 }

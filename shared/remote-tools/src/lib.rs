@@ -64,10 +64,11 @@ pub struct Parts {
     pub clock: Clock,
 }
 
-/// Registers every tool and server of a configuration, the same that [`ToolsConfig::declare`] declares.
+/// Registers every tool and server of a configuration beside the built-in ones, the same that [`ToolsConfig::declare`]
+/// declares, and switches off those that are to be off.
 ///
 /// # Errors
-/// When a secret is missing, an address may not be asked, or a name is taken.
+/// When a secret is missing, an address may not be asked, a name is taken, or a tool that is to be off is not there.
 pub fn register(registry: &mut ToolRegistry, config: &ToolsConfig, parts: &Parts) -> Result<(), SetupError> {
     let Parts { secrets, functions, clock } = parts;
     if config.http_get.enabled {
@@ -92,7 +93,7 @@ pub fn register(registry: &mut ToolRegistry, config: &ToolsConfig, parts: &Parts
     for (name, server) in &config.mcp_servers {
         registry.register_server(name, mcp::McpServer::new(name, server, secrets)?);
     }
-    Ok(())
+    Ok(config.switch_off(registry)?)
 }
 
 #[cfg(test)]

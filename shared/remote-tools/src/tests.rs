@@ -2,7 +2,7 @@ use aws_sdk_lambda::config::BehaviorVersion;
 use tools::{RegisteredTool, ToolRegistry, config::ToolsConfig};
 
 use super::*;
-use crate::far_side::clock;
+use crate::far_side::{clock, context};
 
 const DOCUMENT: &str = r#"{
     "http_get": {"hosts": ["docs.rs"], "timeout_seconds": 20},
@@ -11,7 +11,8 @@ const DOCUMENT: &str = r#"{
         {"name": "ticket", "description": "Opens one.", "url": "https://x.test/", "signing_secret": "S", "timeout_seconds": 30},
         {"name": "refund", "description": "Refunds.", "function": "arn:aws:lambda:eu-west-1:1:function:refund"}
     ],
-    "mcp_servers": {"wiki": {"url": "https://wiki.test/mcp"}}
+    "mcp_servers": {"wiki": {"url": "https://wiki.test/mcp"}},
+    "disabled": ["refund"]
 }"#;
 
 fn parts(functions: bool) -> Parts {
@@ -31,11 +32,25 @@ fn what_is_declared_is_what_is_registered() {
     config.declare(&mut declared).unwrap();
     register(&mut registered, &config, &parts(true)).unwrap();
     let all = |registry: &ToolRegistry| -> Vec<_> {
-        registry.list().map(|tool: &RegisteredTool| (tool.spec().clone(), tool.replay(), tool.timeout())).collect()
+        let facts = |tool: &RegisteredTool| (tool.spec().clone(), tool.replay(), tool.timeout(), tool.is_enabled());
+        registry.list().map(facts).collect()
     };
     assert_eq!(all(&declared), all(&registered));
     assert_eq!(all(&declared).len(), 4);
     assert_eq!(registered.servers().collect::<Vec<_>>(), ["wiki"]);
+}
+
+/// R98: a flag of the deployment's decides whether a tool runs.
+#[tokio::test]
+async fn a_tool_that_the_deployment_switches_off_is_listed_and_not_run_r98() {
+    let allowed = ["calculate".to_owned()];
+    for (document, told) in [("{}", "42"), (r#"{"disabled": ["calculate"]}"#, "Tool `calculate` is switched off")] {
+        let mut registry = tools::builtin::builtin(clock());
+        register(&mut registry, &ToolsConfig::parse_deployed(document).unwrap(), &parts(true)).unwrap();
+        assert!(registry.list().any(|tool| tool.name() == "calculate"));
+        let execution = registry.execute("calculate", r#"{"expression": "6 * 7"}"#, &context(), &allowed).await;
+        assert!(execution.outcome.for_model().contains(told), "{execution:?}");
+    }
 }
 
 #[test]
@@ -48,4 +63,7 @@ fn what_is_missing_is_named_at_the_start() {
     );
     let poor = Parts { secrets: Secrets::new(Some(r#"{"BRAVE_API_KEY": "x"}"#), |_| None).unwrap(), ..parts(true) };
     assert!(told(&poor).starts_with("there is no secret `S`"), "{}", told(&poor));
+    let config = ToolsConfig::parse_deployed(r#"{"disabled": ["calculater"]}"#).unwrap();
+    let error = register(&mut tools::builtin::builtin(clock()), &config, &parts(true)).unwrap_err();
+    assert_eq!(error.to_string(), "`disabled` names `calculater`, and there is no such tool");
 }

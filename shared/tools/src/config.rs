@@ -18,14 +18,18 @@
 //!   ],
 //!   "mcp_servers": {
 //!     "wiki": {"url": "https://wiki.example.com/mcp", "headers": {"Authorization": "Bearer ${WIKI_TOKEN}"}}
-//!   }
+//!   },
+//!   "disabled": ["refund", "wiki__delete_page"]
 //! }
 //! # "#;
 //! # tools::config::ToolsConfig::parse(document)?;
 //! # Ok::<(), tools::config::ConfigError>(())
 //! ```
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use domain::{
     approval::ApprovalRule,
@@ -57,6 +61,8 @@ pub struct ToolsConfig {
     pub tools: Vec<ConfiguredTool>,
     /// MCP servers, by the names that jobs use.
     pub mcp_servers: BTreeMap<String, McpServerConfig>,
+    /// Tools that are off (R98): by name, an MCP server's as `server__tool`.
+    pub disabled: BTreeSet<String>,
 }
 
 /// What `http_get` may fetch.
@@ -316,10 +322,11 @@ impl ToolsConfig {
         Ok(())
     }
 
-    /// Registers every tool of the document by its definition alone, for processes that run none.
+    /// Registers every tool of the document by its definition alone, for processes that run none, beside the built-in
+    /// ones, and [switches off](Self::switch_off) those that are to be off.
     ///
     /// # Errors
-    /// When a name is taken, or is none, or a schema cannot be used.
+    /// When a name is taken, or is none, or a schema cannot be used, or a tool that is to be off is not there.
     pub fn declare(&self, registry: &mut ToolRegistry) -> Result<(), RegisterError> {
         if self.http_get.enabled {
             registry.register(Declared::new(http_get::spec(), http_get::REPLAY, self.http_get.timeout()))?;
@@ -329,6 +336,25 @@ impl ToolsConfig {
         }
         for tool in &self.tools {
             registry.register(Declared::new(tool.spec(), ConfiguredTool::REPLAY, tool.timeout()))?;
+        }
+        self.switch_off(registry)
+    }
+
+    /// Switches off what is to be off, in a registry that has every tool. Which tools an MCP server has shows when it is
+    /// asked, so that of theirs only the server's name is checked.
+    ///
+    /// # Errors
+    /// When there is no such tool.
+    pub fn switch_off(&self, registry: &mut ToolRegistry) -> Result<(), RegisterError> {
+        for name in &self.disabled {
+            let is_of = |server: &String| name.strip_prefix(server.as_str()).is_some_and(|rest| rest.starts_with("__"));
+            if registry.set_enabled(name, false) {
+                continue;
+            }
+            if !self.mcp_servers.keys().any(is_of) {
+                return Err(RegisterError::Absent(name.clone()));
+            }
+            registry.switch_off_served(name);
         }
         Ok(())
     }
@@ -384,6 +410,23 @@ mod tests {
         let mut registry = ToolRegistry::new();
         config.declare(&mut registry).unwrap();
         assert_eq!(registry.list().map(crate::RegisteredTool::name).collect::<Vec<_>>(), ["web_search"]);
+    }
+
+    #[test]
+    fn what_is_disabled_is_declared_and_off_and_has_to_be_there_r98() {
+        let declared = |disabled: &str| {
+            let mut registry = crate::builtin::declared();
+            let servers = r#"{"wiki": {"url": "https://wiki.test/mcp"}}"#;
+            let config = ToolsConfig::parse(&format!(r#"{{"mcp_servers": {servers}, "disabled": [{disabled}]}}"#));
+            config.unwrap().declare(&mut registry).map(|()| registry)
+        };
+        let registry = declared(r#""calculate", "http_get", "wiki__search""#).unwrap();
+        let on: Vec<&str> = registry.list().filter(|tool| tool.is_enabled()).map(crate::RegisteredTool::name).collect();
+        assert_eq!((registry.list().count(), on), (3, vec!["get_current_time"]));
+        for absent in ["calculator", "wiki", "wiki_search", "files__read"] {
+            let error = declared(&format!("\"{absent}\"")).unwrap_err().to_string();
+            assert_eq!(error, format!("`disabled` names `{absent}`, and there is no such tool"));
+        }
     }
 
     #[test]

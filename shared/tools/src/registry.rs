@@ -1,6 +1,11 @@
 //! The tools that exist, by name: a plain map, built once when a process starts (R77, R102).
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::{
     approval::ApprovalRule,
@@ -22,6 +27,8 @@ use crate::{
 pub struct ToolRegistry {
     tools: Arc<BTreeMap<String, RegisteredTool>>,
     pub(crate) servers: Servers,
+    /// Tools of the servers that are off, as `server__tool`.
+    pub(crate) served_off: Arc<BTreeSet<String>>,
     /// Servers that did not answer when a job's copy was made.
     pub(crate) absent: Vec<String>,
 }
@@ -241,7 +248,7 @@ impl fmt::Debug for RegisteredTool {
     }
 }
 
-/// Why a tool cannot be registered.
+/// Why a tool cannot be registered, or not be switched off.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// Its name is not a name.
@@ -250,6 +257,9 @@ pub enum RegisterError {
     /// There is one of its name.
     #[error("there is a tool `{0}` already")]
     Taken(String),
+    /// It is to be off, and there is none of its name.
+    #[error("`disabled` names `{0}`, and there is no such tool")]
+    Absent(String),
     /// Its schema cannot be used.
     #[error("the arguments' schema of tool `{name}` cannot be used")]
     Schema {

@@ -48,6 +48,11 @@ impl ToolRegistry {
         self.servers.0.keys().map(String::as_str)
     }
 
+    /// Switches off a server's tool, by `server__tool`, under whatever name a job has it.
+    pub(crate) fn switch_off_served(&mut self, name: &str) {
+        Arc::make_mut(&mut self.served_off).insert(as_name(name));
+    }
+
     /// Registers the tools of the servers that a job names, in the job's own copy of the registry; answers with their
     /// names. A server that does not answer, within ten seconds, leaves a hole that [`Self::absent`] knows of: the job
     /// goes on without its tools.
@@ -73,15 +78,20 @@ impl ToolRegistry {
                 if subset.as_ref().is_some_and(|subset| !subset.contains(&own_name)) {
                     continue;
                 }
+                let whole_name = as_name(&format!("{server}__{own_name}"));
                 let mut name = as_name(&served_name(wanted, server, &own_name));
                 if self.get(&name).is_some() {
                     // One of the deployment's, which the job does not name.
-                    name = as_name(&format!("{server}__{own_name}"));
+                    name.clone_from(&whole_name);
                 }
-                match self.register(Served { name: name.clone(), tool }) {
-                    Ok(()) => added.push(name),
-                    Err(error) => log_left_out(server, &own_name, &error),
+                if let Err(error) = self.register(Served { name: name.clone(), tool }) {
+                    log_left_out(server, &own_name, &error);
+                    continue;
                 }
+                if self.served_off.contains(&whole_name) {
+                    self.set_enabled(&name, false);
+                }
+                added.push(name);
             }
         }
         added
@@ -217,6 +227,22 @@ mod tests {
         let mut registry = registry();
         assert_eq!(registry.add_served(&[mcp("a", Some(&["calculate"]))]).await, ["a__calculate"]);
         assert_ne!(registry.get("calculate").unwrap().spec().description, "A server's.");
+    }
+
+    #[tokio::test]
+    async fn a_servers_tool_is_off_under_whatever_name_a_job_has_it_r98() {
+        let mut registry = registry();
+        registry.switch_off_served("b__orders");
+        registry.switch_off_served("a__not a name!");
+        for wanted in [vec![mcp("b", Some(&["orders"]))], vec![mcp("a", None), mcp("b", None)]] {
+            let mut job = registry.clone();
+            let added = job.add_served(&wanted).await;
+            let off: Vec<&String> = added.iter().filter(|name| !job.get(name).unwrap().is_enabled()).collect();
+            let expected: &[&str] = if wanted.len() == 1 { &["orders"] } else { &["a__not_a_name_", "b__orders"] };
+            assert_eq!(off, expected);
+            let told = job.check(off[0], "{}", &added).err().unwrap().for_model();
+            assert!(told.contains("is switched off"), "{told}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
