@@ -65,6 +65,19 @@ mod tests {
         assert_eq!(names(Some(r#"{"http_get": {"enabled": false}}"#), "{}").unwrap(), [""; 0]);
     }
 
+    /// The first of the two, which is for here.
+    #[test]
+    fn the_document_of_the_readme_for_the_local_system_can_be_used() {
+        let (_, page) = include_str!("../../../README.md").split_once("## Configuring tools").unwrap();
+        let document = page.split("```").find_map(|block| block.strip_prefix("json\n")).unwrap();
+        let secrets =
+            r#"{"BRAVE_API_KEY": "1", "TICKETS_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "WIKI_TOKEN": "2"}"#;
+        let mut registry = built_in();
+        add_with(&mut registry, Some(document), Secrets::new(Some(secrets), |_| None).unwrap()).unwrap();
+        assert!(registry.get("create_ticket").is_some() && registry.get("web_search").is_some());
+        assert_eq!(registry.servers().collect::<Vec<_>>(), ["files", "wiki"]);
+    }
+
     #[test]
     fn what_cannot_be_used_is_said_with_its_reason() {
         let told = |document: &str| format!("{:#}", names(Some(document), "{}").unwrap_err());

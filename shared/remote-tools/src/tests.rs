@@ -53,6 +53,18 @@ async fn a_tool_that_the_deployment_switches_off_is_listed_and_not_run_r98() {
     }
 }
 
+/// The one that is for AWS; the local system registers the other.
+#[test]
+fn the_document_of_the_readme_for_aws_can_be_used_there() {
+    let (_, page) = include_str!("../../../README.md").split_once("## Configuring tools").unwrap();
+    let document = page.split("```").filter_map(|block| block.strip_prefix("json\n")).nth(1).unwrap();
+    let config = ToolsConfig::parse_deployed(document).unwrap();
+    let mut registry = tools::builtin::builtin(clock());
+    let secrets = Secrets::new(Some(r#"{"WIKI_TOKEN": "hunter2"}"#), |_| None).unwrap();
+    register(&mut registry, &config, &Parts { secrets, ..parts(true) }).unwrap();
+    assert!(registry.get("refund").is_some() && registry.get("calculate").is_some_and(|tool| !tool.is_enabled()));
+}
+
 #[test]
 fn what_is_missing_is_named_at_the_start() {
     let config = ToolsConfig::parse_deployed(DOCUMENT).unwrap();
