@@ -89,7 +89,8 @@ impl Config {
         let now: tools::builtin::Clock = Arc::new(move || engine::Clock::now(&*now));
         let mut registry = tools::builtin::builtin(now.clone());
         let parts = Parts { secrets: self.tool_secrets, functions: Some(functions((&aws).into())), clock: now };
-        remote_tools::register(&mut registry, &self.tools, &parts).context("a tool cannot be set up")?;
+        remote_tools::register(&mut registry, &self.tools, &parts)
+            .context("a tool of NIGHTSHIFT_TOOLS cannot be set up")?;
         Ok(Engine {
             upkeep: Upkeep { store, queue, bus, clock },
             model: model.context("NIGHTSHIFT_MODEL_URL cannot be used")?,
