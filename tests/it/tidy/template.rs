@@ -250,6 +250,30 @@ fn the_stream_is_sent_as_it_is_written() {
 }
 
 #[test]
+fn viewers_and_callers_can_be_kept_from_taking_all_executions() {
+    for (folder, condition, limit) in
+        [("stream", "HasStreamConcurrency", "StreamConcurrency"), ("jobs", "HasJobsConcurrency", "JobsConcurrency")]
+    {
+        let reserved = &functions()[folder]["ReservedConcurrentExecutions"]["!If"];
+        assert_eq!(reserved, &json!([condition, {"!Ref": limit}, {"!Ref": "AWS::NoValue"}]), "{folder}");
+        assert_eq!(template()["Parameters"][limit]["Default"], "", "small accounts cannot reserve any");
+    }
+    let throttled = &properties("Stage")["DefaultRouteSettings"];
+    assert_eq!(
+        throttled,
+        &json!({"ThrottlingRateLimit": {"!Ref": "ApiRate"}, "ThrottlingBurstLimit": {"!Ref": "ApiBurst"}})
+    );
+}
+
+#[test]
+fn browsers_elsewhere_may_send_the_headers_that_the_api_reads() {
+    let cors = &properties("Api")["CorsConfiguration"];
+    for header in ["authorization", "content-type", "idempotency-key", "last-event-id", "traceparent"] {
+        assert!(list(&cors["AllowHeaders"]).contains(&json!(header)), "{header}");
+    }
+}
+
+#[test]
 fn each_function_has_a_role_and_a_log_of_its_own() {
     let mut seen = BTreeSet::new();
     for (folder, function) in functions() {
