@@ -1,17 +1,11 @@
 //! A page as text that can be read: headings, paragraphs, lists, tables and links. No scripts, no styles, no layout.
 
-use std::collections::HashMap;
+mod depth;
 
 /// Columns that lists and tables may fill.
 const WIDTH: usize = 120;
 /// Elements inside of elements. Reading a page takes time with the square of that, which a hostile page can make large.
 const DEEPEST: usize = 1_000;
-/// Elements that end by themselves, so that leaving them open nests nothing.
-const END_THEMSELVES: [&str; 21] = [
-    "p", "li", "td", "th", "tr", "dt", "dd", "option", "thead", "tbody", "br", "hr", "img", "input", "meta", "link",
-    "source", "area", "col", "wbr", "base",
-];
-
 /// Why a page cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unreadable {
@@ -25,7 +19,7 @@ pub(crate) enum Unreadable {
 
 /// The page's text. Busy for as long as it takes: not for a thread that serves others.
 pub(crate) fn text(html: &str) -> Result<String, Unreadable> {
-    if depth(html) > DEEPEST {
+    if depth::is_deeper_than(DEEPEST, html) {
         return Err(Unreadable::TooDeep);
     }
     let rendered = html2text::config::plain()
@@ -36,38 +30,35 @@ pub(crate) fn text(html: &str) -> Result<String, Unreadable> {
     Ok(rendered.trim().to_owned())
 }
 
-/// How deep a page nests at most, roughly and never too little by much: tags that are opened and not closed, by name.
-fn depth(html: &str) -> usize {
-    let mut open: HashMap<String, usize> = HashMap::new();
-    let (mut depth, mut deepest) = (0, 0);
-    for tag in html.split('<').skip(1) {
-        let closes = tag.starts_with('/');
-        let name: String = tag
-            .trim_start_matches('/')
-            .chars()
-            .take_while(char::is_ascii_alphanumeric)
-            .take(16)
-            .collect::<String>()
-            .to_ascii_lowercase();
-        if name.is_empty() || END_THEMSELVES.contains(&name.as_str()) {
-            continue;
-        }
-        let count = open.entry(name).or_default();
-        if !closes {
-            *count += 1;
-            depth += 1;
-            deepest = deepest.max(depth);
-        } else if *count > 0 {
-            *count -= 1;
-            depth -= 1;
-        }
-    }
-    deepest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each leaves something open, and has closing tags that a parser passes over.
+    const HOSTILE: [&str; 22] = [
+        "<div><!-- </div> -->",
+        "<!--><div><!-- </div> -->",
+        "<div><!-- --!></p><!-- </div> -->",
+        "<div title='</div>'>",
+        "<div a=b title = \"</div>\">",
+        "<div =\"><div>\"></div>",
+        "<div><script></div></script>",
+        "<div><SCRIPT><!--<script></script></div>--></SCRIPT>",
+        "<div><style>a</style ></div x><div><style></div></style>",
+        "<div><title></div></title>",
+        "<div><table></div></table>",
+        "<div><object></div></object>",
+        "<div><select></div></select>",
+        "<div><select><title></select><div></title></div>",
+        "<form><span></form>",
+        "<body><span></body>",
+        "<dd><li>",
+        "<div><b></div>",
+        "<div></div:x>",
+        "<div></ div></>",
+        "<div><svg><desc><div></svg></div>",
+        "<div><![CDATA[</div>]]>",
+    ];
 
     #[test]
     fn a_page_is_read_without_its_machinery() {
@@ -86,7 +77,33 @@ mod tests {
         for element in ["<div>", "<a><b>", "<blockquote>", "<table><tr><td>", "<div></x>"] {
             assert_eq!(text(&element.repeat(100_000)), Err(Unreadable::TooDeep), "{element}");
         }
+        for unit in HOSTILE {
+            assert_eq!(text(&unit.repeat(2_000)), Err(Unreadable::TooDeep), "{unit}");
+        }
+        for (before, unit) in
+            [("<svg>", "<td>"), ("<svg><p>", "<title></div><div></title>"), ("<plaintext>", "<div></div>")]
+        {
+            assert_eq!(text(&(before.to_owned() + &unit.repeat(2_000))), Err(Unreadable::TooDeep), "{before}{unit}");
+        }
         assert!(text(&"<p>paragraph<li>item".repeat(5_000)).is_ok(), "old pages close nothing");
         assert!(text(&"<div><span>x</span></div>".repeat(5_000)).is_ok());
+    }
+
+    #[test]
+    fn ordinary_pages_are_not_deep_however_long_they_are() {
+        let units = [
+            "<ul><li><a href='x'>one</a><li><b>two</b></ul>",
+            "<table><tr><td><p>a<td>b</td></tr><tr><td>c</table>",
+            "<div><p>a<p>b <span>c</div>",
+            "<script>if (a<b) { s = '<div><div>' }</script><style>a>b{}</style>",
+            "<div><!-- <div><div> --><img src=x alt='a > b'></div>",
+            "<svg viewBox='0 0 1 1'><title>Icon</title><g><path d='M0'></path></g></svg>",
+            "<dl><dt>a<dd>b<dt>c<dd>d</dl><select><option>1<option>2</select>",
+            "<p>a<br/>b<hr>c</p><pre>x &lt; y</pre><p>1 < 2</p>",
+        ];
+        for unit in units {
+            assert!(text(&unit.repeat(2_000)).is_ok(), "{unit}");
+        }
+        assert!(text(&units.concat().repeat(500)).is_ok());
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{
     Client, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING},
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tools::{
     Sent, ToolContext, ToolError, ToolReply, TypedTool,
     builtin::http_get::{Arguments, DESCRIPTION, NAME, REPLAY},
@@ -30,6 +30,9 @@ const HTML_BYTES: usize = 1024 * 1024;
 const PART_CHARS: usize = 40_000;
 /// Characters of an error's page that the model may read.
 const ERROR_CHARS: usize = 500;
+
+/// Pages that are made readable at a time. A call that is over by time leaves its page to be read to the end.
+static READERS: Semaphore = Semaphore::const_new(2);
 
 /// Fetches.
 pub(crate) struct HttpGet {
@@ -99,7 +102,12 @@ async fn readable(body: Body) -> Result<String, ToolError> {
         return Ok(text);
     }
     let page = text.get(..text.floor_char_boundary(HTML_BYTES)).unwrap_or_default().to_owned();
-    tokio::task::spawn_blocking(move || html::text(&page))
+    let reader = READERS.acquire().await.map_err(|error| ToolError::Fatal(error.into()))?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let _reader = reader;
+        html::text(&page)
+    });
+    reading
         .await
         .map_err(|error| ToolError::Fatal(error.into()))?
         .map_err(|unreadable| ToolError::RespondToModel(unreadable.to_string()))
