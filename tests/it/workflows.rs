@@ -168,6 +168,23 @@ async fn a_document_that_cannot_run_is_refused_with_everything_that_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_schema_that_no_answer_could_fit_is_found_before_anybody_is_asked() {
+    let system = System::start().await;
+    let hitl = json!({"enabled": true, "mode": "input", "inputSchema": {"type": "nonsense"}});
+    let document = chain(&[agent("one", json!({"hitl": hitl}))]);
+    let body = json!({"input": "x", "workflow": document});
+    let (status, error) = system.answer(system.request(Method::POST, "/jobs").json(&body)).await;
+    assert_eq!(status, 400, "{error}");
+    let wrong = &error["error"]["details"][0];
+    assert_eq!((wrong["code"].as_str(), wrong["node_id"].as_str()), (Some("DATA_VALIDATION_ERROR"), Some("one")));
+    let (status, checked) = system.answer(system.request(Method::POST, "/workflows/validate").json(&document)).await;
+    assert_eq!((status.as_u16(), checked["valid"].as_bool()), (200, Some(false)), "{checked}");
+    assert_eq!(checked["findings"][0]["code"], "DATA_VALIDATION_ERROR");
+    let put = system.request(Method::PUT, "/workflows/asks").json(&document);
+    assert_eq!(system.answer(put).await.0, 400);
+}
+
+#[tokio::test]
 async fn a_failed_node_fails_the_job_and_a_retry_goes_on_from_it() {
     let system = System::start().await;
     system.model.script_model("test/one", Script::new().turn(Turn::text("First.")));

@@ -2,6 +2,7 @@
 
 use api::{
     error::{ApiError, Finding, Missing},
+    schema,
     user::User,
     workflow_view::{StoredWorkflowView, ValidationView, WorkflowsView},
 };
@@ -91,7 +92,10 @@ impl Desk {
         let subflows = self.store.subflows(user, document).await.map_err(unavailable)?;
         // The job may bring a model and tools of its own.
         let known = Known { default_model: Some("the job's".to_owned()), tools: None, subflows };
-        Ok(check(document, &known))
+        Ok(check(document, &known).and_then(|checked| {
+            let wrong = schema::of_workflow(&checked.workflow);
+            if wrong.is_empty() { Ok(checked) } else { Err([wrong, checked.warnings].concat()) }
+        }))
     }
 }
 

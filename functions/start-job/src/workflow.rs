@@ -3,6 +3,7 @@
 use api::{
     error::{ApiError, Finding, Missing},
     job_request::WorkflowRef,
+    schema,
 };
 use domain::{
     id::UserId,
@@ -48,6 +49,10 @@ impl Starter {
             let wrong = findings.into_iter().filter(|finding| !finding.code.is_warning());
             ApiError::Invalid(wrong.map(Finding::of_workflow).collect())
         })?;
+        let wrong = schema::of_workflow(&workflow);
+        if !wrong.is_empty() {
+            return Err(ApiError::Invalid(wrong.into_iter().map(Finding::of_workflow).collect()));
+        }
         let input = input(&spec.messages)
             .ok_or_else(|| ApiError::invalid("input", "`input` has no message of a user. A workflow runs on one."))?;
         spec.workflow = Some(Box::new(WorkflowSpec { id, version, workflow, input, told: vec![] }));

@@ -48,7 +48,7 @@ mod work;
 
 pub use self::{
     again::{CannotRetry, retry_from, take_up},
-    check::{Checked, Known, MAX_DEPTH, MAX_EDGES, MAX_NODES, check, subflow_ids},
+    check::{Checked, Known, MAX_DEPTH, MAX_EDGES, MAX_NODES, answer_schemas, check, subflow_ids},
     document::Workflow,
     finding::{Code, Finding},
     key::{NodeKey, Role},

@@ -91,6 +91,26 @@ pub fn check(document: &Value, known: &Known) -> Result<Checked, Vec<Finding>> {
     }
 }
 
+/// The schemas that people's answers have to fit, and the nodes that ask. A node of a subflow goes by the first name that it
+/// has. Whether they are schemas is not looked at here.
+pub fn answer_schemas(workflow: &Workflow) -> Vec<(String, &Value)> {
+    let (mut found, mut seen) = (vec![], BTreeSet::new());
+    let mut flows = VecDeque::from([(String::new(), &workflow.root)]);
+    while let Some((prefix, flow)) = flows.pop_front() {
+        for node in &flow.nodes {
+            let name = format!("{prefix}{}", node.id);
+            if let Kind::Subflow(named) = &node.kind
+                && let Some(subflow) = workflow.subflows.get(&named.id).filter(|_| seen.insert(&named.id))
+            {
+                flows.push_back((format!("{name}/"), &subflow.flow));
+            }
+            let schema = node.hitl.as_ref().and_then(|hitl| hitl.input_schema.as_ref());
+            found.extend(schema.map(|schema| (name, schema)));
+        }
+    }
+    found
+}
+
 /// A definition may hold its graph under `workflow`.
 fn graph_of(document: &Value) -> &Value {
     document.get("workflow").filter(|graph| graph.is_object()).unwrap_or(document)
