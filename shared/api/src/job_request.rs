@@ -25,6 +25,8 @@ use crate::{
 pub const BODY_BYTES: usize = INPUT_BYTES + 1024 * 1024;
 /// Seconds that a job is kept after its end, unless its caller says otherwise: a week.
 pub const DEFAULT_RETENTION_SECONDS: u32 = 7 * 24 * 3600;
+/// Last messages that compaction keeps as they are, unless the caller says otherwise.
+pub(crate) const DEFAULT_PRESERVE_RECENT: u32 = 5;
 
 pub(crate) const MAX_TURNS: RangeInclusive<u32> = 1..=100;
 pub(crate) const MAX_TOOL_CALLS_PER_TURN: RangeInclusive<u32> = 1..=100;
@@ -35,6 +37,7 @@ pub(crate) const INPUT_SECONDS: RangeInclusive<u32> = 1..=2_592_000;
 pub(crate) const QUEUE_SECONDS: RangeInclusive<u32> = 1..=604_800;
 pub(crate) const RETENTION_SECONDS: RangeInclusive<u32> = 3600..=31_536_000;
 pub(crate) const TOKENS: RangeInclusive<u32> = 1..=u32::MAX;
+pub(crate) const PRESERVE_RECENT: RangeInclusive<u32> = 1..=1000;
 pub(crate) const METADATA_PAIRS: usize = 16;
 pub(crate) const METADATA_KEY_CHARS: usize = 64;
 pub(crate) const METADATA_VALUE_CHARS: usize = 512;
@@ -369,13 +372,13 @@ fn compaction(mut members: Members, findings: &mut Findings) -> Compaction {
             CompactionThreshold::Auto
         }
     };
-    let preserve_recent = members.integer("preserve_recent", 1..=1000, findings).unwrap_or(5);
+    let preserve_recent = members.integer("preserve_recent", PRESERVE_RECENT, findings);
     let strategy = match members.word("strategy", &["summarize", "truncate"], findings).as_deref() {
         Some("truncate") => CompactionStrategy::Truncate,
         _ => CompactionStrategy::Summarize,
     };
     members.finish(findings);
-    Compaction { threshold, preserve_recent, strategy }
+    Compaction { threshold, preserve_recent: preserve_recent.unwrap_or(DEFAULT_PRESERVE_RECENT), strategy }
 }
 
 fn metadata(members: Option<Members>, findings: &mut Findings) -> Metadata {

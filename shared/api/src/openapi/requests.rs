@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use domain::limits::JobLimits;
 use serde_json::{Map, Value, json};
 
 use super::document::reference;
@@ -74,14 +75,15 @@ fn start_job() -> Value {
         {"enum": ["auto", "none", "required"]},
         {"type": "object", "properties": {"type": {"const": "function"}}, "required": ["type"], "additionalProperties": true},
     ]});
+    let usual = JobLimits::default();
     let limits = closed(
         json!({
-            "max_turns": within(asked::MAX_TURNS),
-            "max_tool_calls_per_turn": within(asked::MAX_TOOL_CALLS_PER_TURN),
-            "turn_seconds": within(asked::TURN_SECONDS),
-            "deadline_seconds": within(asked::DEADLINE_SECONDS),
-            "queue_seconds": within(asked::QUEUE_SECONDS),
-            "input_seconds": within(asked::INPUT_SECONDS),
+            "max_turns": usually(usual.max_turns, within(asked::MAX_TURNS)),
+            "max_tool_calls_per_turn": usually(usual.max_tool_calls_per_turn, within(asked::MAX_TOOL_CALLS_PER_TURN)),
+            "turn_seconds": usually(usual.turn_seconds, within(asked::TURN_SECONDS)),
+            "deadline_seconds": usually(usual.deadline_seconds, within(asked::DEADLINE_SECONDS)),
+            "queue_seconds": usually(usual.queue_seconds, within(asked::QUEUE_SECONDS)),
+            "input_seconds": usually(usual.input_seconds, within(asked::INPUT_SECONDS)),
             "max_total_tokens": within(asked::TOKENS),
             "max_cost_usd": {"type": "number", "minimum": 0},
         }),
@@ -89,9 +91,9 @@ fn start_job() -> Value {
     );
     let compaction = closed(
         json!({
-            "threshold": {"anyOf": [{"const": "auto"}, within(asked::TOKENS)]},
-            "preserve_recent": within(1..=1000),
-            "strategy": {"enum": ["summarize", "truncate"]},
+            "threshold": usually("auto", json!({"anyOf": [{"const": "auto"}, within(asked::TOKENS)]})),
+            "preserve_recent": usually(asked::DEFAULT_PRESERVE_RECENT, within(asked::PRESERVE_RECENT)),
+            "strategy": usually("summarize", json!({"enum": ["summarize", "truncate"]})),
         }),
         &[],
     );
@@ -123,7 +125,7 @@ fn start_job() -> Value {
         "metadata": {"type": "object", "maxProperties": asked::METADATA_PAIRS,
             "propertyNames": {"minLength": 1, "maxLength": asked::METADATA_KEY_CHARS},
             "additionalProperties": {"type": "string", "maxLength": asked::METADATA_VALUE_CHARS}},
-        "retention_seconds": within(asked::RETENTION_SECONDS),
+        "retention_seconds": usually(asked::DEFAULT_RETENTION_SECONDS, within(asked::RETENTION_SECONDS)),
     });
     closed(members, &["input"])
 }
@@ -135,4 +137,10 @@ fn closed(properties: Value, required: &[&str]) -> Value {
 
 fn within(range: RangeInclusive<u32>) -> Value {
     json!({"type": "integer", "minimum": range.start(), "maximum": range.end()})
+}
+
+/// A schema with what holds where nothing is said.
+fn usually(default: impl Into<Value>, mut schema: Value) -> Value {
+    schema["default"] = default.into();
+    schema
 }
