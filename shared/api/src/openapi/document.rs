@@ -31,7 +31,9 @@ pub(super) fn document() -> Value {
             "parameters": {
                 "Job": path_parameter("id", "The job's id.", json!({"type": "string"})),
                 "IdempotencyKey": header_parameter("Idempotency-Key", "The same key with the same body is the same \
-                    request.", json!({"type": "string", "minLength": 1, "maxLength": 255})),
+                    request.", idempotency_key()),
+                "StartedKey": required(header_parameter("Idempotency-Key", "That of the start that is to be cancelled.",
+                    idempotency_key())),
                 "After": query_parameter("after", "The number of the last event that was seen. The header \
                     `Last-Event-ID` says the same.", json!({"type": "integer", "minimum": 0, "default": 0})),
             },
@@ -143,7 +145,7 @@ fn paths() -> Value {
             "post": {
                 "operationId": "cancelStart",
                 "summary": "Cancel what was started under a key, or keep it from being started for ten minutes",
-                "parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}],
+                "parameters": [{"$ref": "#/components/parameters/StartedKey"}],
                 "responses": answers(
                     &[("200", "Job", "The job that was started under it."), ("202", "Cancellation", "Nothing was, and nothing will be.")],
                     &["400", "401", "404", "500", "503"],
@@ -255,16 +257,31 @@ fn paths() -> Value {
             },
         }),
     );
-    for (path, operation, summary) in [
-        (paths::HEALTH, "health", "Whether the process lives (local system)"),
-        (paths::METRICS, "metrics", "Counters in Prometheus' text form (local system)"),
-    ] {
-        add(
-            path,
-            json!({"get": {"operationId": operation, "summary": summary, "security": [],
-            "responses": {"200": {"description": "It does, or they.", "content": {"text/plain": {"schema": {"type": "string"}}}}}}}),
-        );
-    }
+    let text = json!({"type": "string"});
+    let health = json!({"type": "object", "properties": {"status": {"const": "ok"}, "service": text, "version": text},
+        "required": ["status", "service", "version"]});
+    add(
+        paths::HEALTH,
+        json!({
+            "get": {
+                "operationId": "health",
+                "summary": "Whether the process lives (local system)",
+                "security": [],
+                "responses": {"200": {"description": "It does.", "content": {"application/json": {"schema": health}}}},
+            },
+        }),
+    );
+    add(
+        paths::METRICS,
+        json!({
+            "get": {
+                "operationId": "metrics",
+                "summary": "Counters in Prometheus' text form (local system)",
+                "security": [],
+                "responses": {"200": {"description": "The counters.", "content": {"text/plain": {"schema": text}}}},
+            },
+        }),
+    );
     Value::Object(paths)
 }
 
@@ -339,4 +356,14 @@ fn query_parameter(name: &str, words: &str, schema: Value) -> Value {
 
 fn header_parameter(name: &str, words: &str, schema: Value) -> Value {
     json!({"name": name, "in": "header", "description": words, "schema": schema})
+}
+
+fn idempotency_key() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 255})
+}
+
+/// The parameter as one that may not be left out.
+fn required(mut parameter: Value) -> Value {
+    parameter["required"] = true.into();
+    parameter
 }
