@@ -38,7 +38,9 @@ Examples:
   nightshift follow job_01J...                          watch a job from its beginning
   nightshift answer job_01J... approve                  answer the question that a job waits for
 
-The model is reached at OPENROUTER_API_KEY's account, or at NIGHTSHIFT_MODEL_URL with NIGHTSHIFT_MODEL_API_KEY.";
+The model is reached at OPENROUTER_API_KEY's account, or at NIGHTSHIFT_MODEL_URL with NIGHTSHIFT_MODEL_API_KEY; where
+neither is set, a demo model answers, which knows clocks and sums. README.md has the other variables: BRAVE_API_KEY,
+TAVILY_API_KEY and NIGHTSHIFT_TOOL_SECRETS for tools, NIGHTSHIFT_MODEL_PRICES, and NIGHTSHIFT_LOG for logs.";
 
 /// How the system is started.
 #[derive(Debug, Clone, Default, Args)]
