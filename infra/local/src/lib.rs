@@ -15,6 +15,6 @@ pub mod stack;
 pub mod terminal;
 
 /// Of whatever links this: a fifth of an embedded system's time is spent in allocating, and this is quicker at it than the C
-/// library (ARCHITECTURE.md, Numbers).
+/// library (tests/bench/README.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
