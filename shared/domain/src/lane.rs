@@ -160,6 +160,7 @@ impl Default for LeaseTimes {
 
 /// What a worker may do with a lane that it has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is made")]
 pub enum Take {
     /// Claim it: write this lane, if it still has the epoch that was read.
     Claim(Lane),

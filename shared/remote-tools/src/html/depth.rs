@@ -229,9 +229,8 @@ fn after_tag(tag: &str) -> &str {
             }
             (_, '>') => return &attributes[at + 1..],
             (Within::BeforeValue, '"' | '\'') => Within::Quoted(next),
-            (Within::BeforeValue, _) if next.is_ascii_whitespace() => within,
             (Within::Name, _) if next.is_ascii_whitespace() => Within::AfterName,
-            (Within::AfterName, _) if next.is_ascii_whitespace() => within,
+            (Within::AfterName | Within::BeforeValue, _) if next.is_ascii_whitespace() => within,
             (_, _) if next.is_ascii_whitespace() => Within::Tag,
             (Within::BeforeValue | Within::Value, _) => Within::Value,
             (_, '/') => Within::Tag,
