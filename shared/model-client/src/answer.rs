@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::{
     error::{ModelError, shortened},
     event::{Completion, FinishReason, ModelEvent, StreamedCall},
+    secret::Secret,
     wire::{CallFragment, Choice, Chunk, Complaint},
 };
 
-/// The most that is kept of one answer's calls, with what goes back with them, and of its reasoning details; its text is
-/// passed on, not kept.
+/// The most that is taken of one answer: its text, its reasoning, its calls and what goes back with them.
 const MAX_KEPT_BYTES: usize = 4 << 20;
 const CALL_BYTES: usize = 64; // what an empty call counts as
 
@@ -30,6 +30,8 @@ pub(crate) struct Answer {
     said_something: bool,
     done: bool,
     kept_bytes: usize,
+    /// What no error may quote.
+    secret: Option<Secret>,
 }
 
 struct Call {
@@ -40,6 +42,11 @@ struct Call {
 }
 
 impl Answer {
+    /// Leaves this key out of errors.
+    pub(crate) fn leave_out(&mut self, key: Option<Secret>) {
+        self.secret = key;
+    }
+
     /// Takes in the data of one frame.
     pub(crate) fn take(&mut self, data: &[u8], events: &mut VecDeque<ModelEvent>) -> Result<(), ModelError> {
         let data = data.trim_ascii();
@@ -53,6 +60,7 @@ impl Answer {
         let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|error| ModelError::Malformed(error.into()))?;
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             let Complaint { code, message } = Complaint::from_error(&error);
+            let message = self.secret.as_ref().map_or_else(|| message.clone(), |key| key.left_out_of(&message));
             return Err(ModelError::from_code(&code, &message));
         }
         if self.model.is_none() {
@@ -113,6 +121,7 @@ impl Answer {
             reasoning = delta.reasoning_content.unwrap_or_default();
         }
         if !reasoning.is_empty() {
+            self.kept_bytes += reasoning.len();
             events.push_back(ModelEvent::ReasoningDelta(reasoning));
         }
         for detail in delta.reasoning_details {
@@ -121,6 +130,7 @@ impl Answer {
         for text in [delta.content.0, delta.refusal] {
             if !text.is_empty() {
                 self.said_something = true;
+                self.kept_bytes += text.len();
                 events.push_back(ModelEvent::TextDelta(text));
             }
         }
@@ -396,6 +406,19 @@ mod tests {
         assert_eq!(limit(read(extra)), MAX_KEPT_BYTES);
         let crumbs = [0, 1].map(|_| json!({"reasoning_details": [{"type": "reasoning.text", "text": much}]}));
         assert_eq!(limit(read(crumbs)), MAX_KEPT_BYTES);
+        for kind in ["content", "reasoning", "reasoning_content", "refusal"] {
+            let piece = "x".repeat(MAX_KEPT_BYTES / 2 + 1);
+            assert_eq!(limit(read([0, 1].map(|_| json!({kind: piece})))), MAX_KEPT_BYTES, "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_error_within_an_answer_does_not_quote_the_key() {
+        let mut answer = Answer::default();
+        answer.leave_out(Some(Secret::new("sk-or-1")));
+        let error = json!({"error": {"code": 401, "message": "The key sk-or-1 is not known."}});
+        let error = answer.take(error.to_string().as_bytes(), &mut VecDeque::new()).unwrap_err();
+        assert!(error.to_string().contains("The key … is not known."), "{error}");
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl ModelClient {
         if is_of_type(&response, "text/html") {
             return Err(ModelError::Malformed(Malformed::ContentType("text/html".to_owned())));
         }
-        Ok(ModelStream::new(response, idle, self.config.max_event_bytes))
+        Ok(ModelStream::new(response, idle, self.config.max_event_bytes).without(key.cloned()))
     }
 
     async fn send(&self, request: &ModelRequest, key: Option<&Secret>) -> Result<Response, ModelError> {
@@ -191,8 +191,8 @@ async fn refusal(mut response: Response, key: Option<&Secret>) -> ModelError {
     let complaint = Complaint::from_body(&body);
     let is_success = response.status().is_success();
     let Complaint { code, mut message } = if is_success { complaint } else { complaint.or_body(&body) };
-    if let Some(key) = key.map(Secret::expose).filter(|key| !key.is_empty()) {
-        message = message.replace(key, "…"); // some servers repeat what they were sent
+    if let Some(key) = key {
+        message = key.left_out_of(&message);
     }
     if is_success {
         // Some answer 200 and say in the body what went wrong.

@@ -17,6 +17,7 @@ use crate::{
     answer::Answer,
     error::{ModelError, Phase},
     event::ModelEvent,
+    secret::Secret,
     sse::{FrameTooLarge, Frames},
 };
 
@@ -52,6 +53,12 @@ impl ModelStream {
             failure: None,
             idle: Idle { timeout: idle_timeout, sleep: Box::pin(sleep(idle_timeout)), running: false },
         }
+    }
+
+    /// The same, which leaves this key out of errors.
+    pub(crate) fn without(mut self, key: Option<Secret>) -> Self {
+        self.answer.leave_out(key);
+        self
     }
 
     fn take(&mut self, bytes: &[u8]) {
