@@ -63,6 +63,8 @@ const WEATHER_LASTS: Duration = Duration::from_secs(120);
 pub struct Report {
     /// What must hold and did not.
     pub violations: Vec<String>,
+    /// What the run itself broke on: a panic, a question to the model that was not foreseen.
+    pub broken: Vec<String>,
     /// Everything that happened, in order.
     pub trace: Vec<String>,
     /// The requests of all processes as they were counted at the seam.
@@ -81,6 +83,7 @@ pub fn run(seed: u64, weather: Weather, mutation: Option<Mutation>) -> Report {
         let state = sim.state();
         Report {
             violations,
+            broken: state.broken.clone(),
             trace: state.trace.clone(),
             sent: sim.0.faults.sent().iter().map(ToString::to_string).collect(),
             troubles: state.troubles,
@@ -112,6 +115,7 @@ struct State {
     random: Random,
     trace: Vec<String>,
     violations: Vec<String>,
+    broken: Vec<String>,
     troubles: u64,
     lines: Lines,
     /// Requests on the network, copies included.
@@ -148,9 +152,14 @@ struct Being {
     ahead: Duration,
     asleep_until: Option<Instant>,
     wakes: u64,
-    /// It has read that its turn is one for the model.
+    /// Lanes of which it has read, before it claimed one, that their turn is one for the model.
+    may_ask_in: HashSet<String>,
+    /// It has read what its turn has to know.
+    has_loaded: bool,
+    /// It is about to ask the model.
     shall_ask: Option<Course>,
-    is_asking: Option<Course>,
+    /// The time is held, since it may be asking.
+    holds_time: bool,
     has_asked: bool,
     /// What meets trouble again.
     unlucky: Option<(String, Trouble, u32)>,
@@ -174,6 +183,7 @@ impl Sim {
             random,
             trace: vec![],
             violations: vec![],
+            broken: vec![],
             troubles: 0,
             lines: Lines::default(),
             travelling: 0,
@@ -215,6 +225,11 @@ impl Sim {
     fn violated(&self, what: String) {
         self.note(&format!("VIOLATION: {what}"));
         self.state().violations.push(what);
+    }
+
+    fn breaks(&self, what: String) {
+        self.note(&format!("BROKEN: {what}"));
+        self.state().broken.push(what);
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {

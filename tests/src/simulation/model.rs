@@ -54,15 +54,15 @@ impl Course {
     }
 }
 
-/// Holds the time until the request that is about to be made has arrived here.
-pub(super) async fn hold_until_asked(sim: Sim, process: String) {
+/// Holds the time until the request that may be made now has arrived here, if it is made.
+pub(super) async fn hold_until_asked(sim: &Sim, process: &str) {
     for _ in 0..PATIENCE {
-        if sim.is_asked(&process) || !sim.is_alive(&process) {
+        if sim.is_asked(process) || !sim.is_alive(process) {
             return;
         }
         yield_now().await;
     }
-    sim.note(&format!("{process} did not ask the model"));
+    sim.note(&format!("{process} does not ask the model yet"));
 }
 
 /// Answers for ever.
@@ -74,7 +74,13 @@ pub(super) async fn serve(sim: Sim, listener: TcpListener) {
 
 async fn answer(sim: Sim, mut stream: TcpStream) -> Option<()> {
     let (process, body) = read(&mut stream).await?;
-    let course = sim.asked(&process)?;
+    let Some(course) = sim.asked(&process) else {
+        // Whoever died had its request on the way.
+        if sim.is_alive(&process) {
+            sim.breaks(format!("{process} asks the model, and it was not seen that it would"));
+        }
+        return None;
+    };
     let messages = body["messages"].as_array()?;
     let turn = 1 + u32::try_from(messages.iter().filter(|m| m["role"] == "assistant").count()).ok()?;
     let name = body["model"].as_str()?.to_owned();

@@ -79,7 +79,7 @@ impl Sim {
         loop {
             while let Some(ended) = at_work.try_join_next() {
                 if let Err(error) = ended {
-                    self.violated(format!("somebody panicked: {error}"));
+                    self.breaks(format!("somebody panicked: {error}"));
                 }
             }
             let now = self.now();
@@ -119,7 +119,7 @@ impl Sim {
             }
             while let Some(ended) = viewers.try_join_next() {
                 if let Err(error) = ended {
-                    self.violated(format!("a viewer panicked: {error}"));
+                    self.breaks(format!("a viewer panicked: {error}"));
                 }
             }
             sleep(self.step(at_work.is_empty(), sweep_at)).await;

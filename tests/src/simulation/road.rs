@@ -13,7 +13,7 @@ use super::{
     mutation::Mutation,
     plot::{Effect, Said},
     weather::{Fate, Trouble},
-    wire::{Answer, Call, partition_of, sort_of},
+    wire::{Answer, Call, owner_of, partition_of, sort_of},
 };
 
 impl Sim {
@@ -76,22 +76,20 @@ impl Sim {
         let state = self.state();
         let life = state.processes.get(process)?;
         // A call of the model that is on its way cannot be stopped without stopping the time.
-        life.asleep_until.filter(|until| *until > Instant::now() && life.is_asking.is_none())
+        life.asleep_until.filter(|until| *until > Instant::now() && !life.holds_time)
     }
 
-    /// A process goes on for a moment.
+    /// A process goes on for a moment, in which it may ask the model.
     pub(super) fn wakes(&self, process: &str) {
         let mut state = self.state();
         let Some(life) = state.processes.get_mut(process) else { return };
         life.wakes += 1;
-        if let Some(course) = life.shall_ask.take() {
-            life.is_asking = Some(course);
-            life.has_asked = false;
+        if life.shall_ask.is_some() && !std::mem::replace(&mut life.holds_time, true) {
             let (sim, process) = (self.clone(), process.to_owned());
             drop(state);
             tokio::spawn(async move {
-                model::hold_until_asked(sim.clone(), process.clone()).await;
-                sim.state().processes.entry(process).or_default().is_asking = None;
+                model::hold_until_asked(&sim, &process).await;
+                sim.state().processes.entry(process).or_default().holds_time = false;
             });
         }
     }
@@ -113,7 +111,7 @@ impl Sim {
         let mut state = self.state();
         let life = state.processes.get_mut(process)?;
         life.has_asked = true;
-        life.is_asking
+        life.shall_ask.take()
     }
 
     /// What the model says this time: never twice the same.
@@ -304,26 +302,54 @@ impl Sim {
         Answer::json(answer.status, &value)
     }
 
-    /// An answer comes back to its sender. If it is the go-ahead for a call of the model, that is noted.
+    /// An answer comes back to its sender. If it is the go-ahead for a call of the model, that is noted: a lane that it has
+    /// read as one for the model is its own, and what the turn has to know was read, whichever came first.
     pub(super) fn answered(&self, call: &Call, answer: &Answer) {
+        if answer.status >= 500 {
+            return;
+        }
+        let (me, items) = (self.owner_name(&call.process), answer.items());
+        let is_ours = |lane: &&Value| owner_of(&lane["lease"]) == Some(me.as_str());
+        let ours = items.iter().find(is_ours).map(sort_of);
+        let asking = || items.iter().filter(|item| self.asks(item)).map(|lane| sort_of(lane).to_owned()).collect();
         let is_load = call.operation() == "Query"
             && call.body["ExpressionAttributeValues"][":to"]["S"] == "turn#~"
             && call.body["ExpressionAttributeValues"][":from"]["S"] == "head";
-        if !is_load {
-            return;
+        let mut state = self.state();
+        let life = state.processes.entry(call.process.clone()).or_default();
+        life.has_loaded |= is_load;
+        let claimed = call.claimed(&me).filter(|_| answer.status == 200);
+        match ours.or(claimed) {
+            Some(lane) if life.has_loaded && life.may_ask_in.contains(lane) => {
+                drop(state);
+                self.may_ask(&call.process);
+            }
+            None if is_load => life.may_ask_in = asking(),
+            // It begins anew, and will read what the turn has to know when the lane is its own.
+            None if call.operation() == "GetItem" && sort_of(&call.body).starts_with("lane#") => {
+                (life.may_ask_in, life.has_loaded) = (asking(), false);
+            }
+            _ => {}
         }
-        let value = answer.value();
-        // A workflow's first turn asks nobody.
-        let asks = |sort: &str| sort.starts_with("lane#") && (sort == "lane#main") != self.0.weather.workflow;
-        let me = self.owner_name(&call.process);
-        let is_ours = |item: &&Value| asks(sort_of(item)) && item["lease"]["M"]["owner"]["S"] == me.as_str();
-        let lane = value["Items"].as_array().and_then(|items| items.iter().find(is_ours));
-        let Some(lane) = lane else { return };
-        if lane["open"]["BOOL"] == true && lane["phase"]["S"] == "model" {
-            let goes_wrong = self.strikes(self.0.weather.model);
-            let course = self.draw(|random| Course::draw(random, goes_wrong));
-            self.state().processes.entry(call.process.clone()).or_default().shall_ask = Some(course);
-        }
+    }
+
+    /// Whether an item is a lane whose turn is one for the model. A workflow's first turn asks nobody.
+    fn asks(&self, item: &Value) -> bool {
+        let sort = sort_of(item);
+        sort.starts_with("lane#")
+            && (sort == "lane#main") != self.0.weather.workflow
+            && item["open"]["BOOL"] == true
+            && item["phase"]["S"] == "model"
+    }
+
+    /// Draws how the call goes that a process is about to make: one, whatever it reads after that.
+    fn may_ask(&self, process: &str) {
+        let goes_wrong = self.strikes(self.0.weather.model);
+        let course = self.draw(|random| Course::draw(random, goes_wrong));
+        let mut state = self.state();
+        let life = state.processes.entry(process.to_owned()).or_default();
+        life.may_ask_in.clear();
+        life.shall_ask = Some(course);
     }
 
     pub(super) fn mutate(&self, call: &mut Call) {

@@ -77,6 +77,15 @@ impl Call {
         }
     }
 
+    /// The lane that this claims for an owner: nothing else writes a lease.
+    pub(super) fn claimed(&self, owner: &str) -> Option<&str> {
+        let claims = |write: &Value| {
+            let values = write["ExpressionAttributeValues"].as_object();
+            values.is_some_and(|values| values.values().any(|value| owner_of(value) == Some(owner)))
+        };
+        self.writes().into_iter().find(|(_, write)| claims(write)).map(|(_, write)| sort_of(write))
+    }
+
     /// For one line of a trace; the same for the same request, in whatever order its maps are.
     pub(super) fn summary(&self) -> String {
         if let Some(queue) = self.body["QueueUrl"].as_str() {
@@ -109,6 +118,11 @@ pub(super) fn partition_of(write: &Value) -> &str {
     key_part(write, "pk")
 }
 
+/// Whose a lease is.
+pub(super) fn owner_of(lease: &Value) -> Option<&str> {
+    lease["M"]["owner"]["S"].as_str()
+}
+
 fn key_part<'a>(write: &'a Value, part: &str) -> &'a str {
     let item = write.get("Key").or_else(|| write.get("Item")).unwrap_or(write);
     item[part]["S"].as_str().unwrap_or_default()
@@ -121,6 +135,14 @@ impl Answer {
 
     pub(super) fn value(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
+    }
+
+    /// The items that it tells of, those that refused a write among them.
+    pub(super) fn items(&self) -> Vec<Value> {
+        let value = self.value();
+        let many = value["Items"].as_array().into_iter().flatten();
+        let refusing = value["CancellationReasons"].as_array().into_iter().flatten().map(|reason| &reason["Item"]);
+        many.chain(refusing).chain([&value["Item"]]).filter(|item| item.is_object()).cloned().collect()
     }
 
     fn into_response(self) -> Result<HttpResponse, ConnectorError> {
