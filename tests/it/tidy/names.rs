@@ -25,7 +25,7 @@ fn no_file_is_longer_than_a_subject() {
         .into_iter()
         .filter(|(path, _)| !path.ends_with("tests.rs"))
         .filter_map(|(path, text)| {
-            let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+            let lines = n_lines(&text);
             (lines > LINES).then(|| format!("{} has {lines} lines", path.display()))
         })
         .collect();
@@ -55,6 +55,27 @@ fn types_are_found_and_their_names_taken_apart() {
     assert_eq!(declared("let kind = \"struct\";"), None);
     assert_eq!(words("SqsBatchResponse"), ["Sqs", "Batch", "Response"]);
     assert_eq!(words("Utility"), ["Utility"]);
+}
+
+#[test]
+fn only_a_module_of_tests_is_left_out_of_a_files_length() {
+    assert_eq!(n_lines("a\n#[cfg(test)]\nmod tests;\nb\n"), 4);
+    assert_eq!(n_lines("a\n#[cfg(test)]\nfn eyes() {\n}\nb\n"), 5);
+    assert_eq!(n_lines("a\n#[cfg(test)]\nmod tests {\n    fn c() {\n    }\n}\nb\n"), 2);
+}
+
+/// The lines of a file, those of its modules of tests left out.
+fn n_lines(text: &str) -> usize {
+    let (mut n, mut lines) = (0, text.lines().peekable());
+    while let Some(line) = lines.next() {
+        let is_block = |next: &&str| next.starts_with("mod ") && next.ends_with('{');
+        if line == "#[cfg(test)]" && lines.peek().is_some_and(is_block) {
+            lines.by_ref().take_while(|line| *line != "}").for_each(drop);
+        } else {
+            n += 1;
+        }
+    }
+    n
 }
 
 /// The type that a line declares.
