@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tests::documents::{agent, document, node};
 
 use crate::{
     caller::Caller,
@@ -152,20 +153,10 @@ fn dollars(
 }
 
 pub(crate) fn two_agents() -> Value {
-    let agent = |id: &str| {
-        json!({"id": id, "type": "agent", "position": {"x": 0, "y": 0},
-               "data": {"label": id, "model": "node", "prompt": "Write one sentence."}})
-    };
-    let node = |id: &str, data: Value| json!({"id": id, "type": id, "position": {"x": 0, "y": 0}, "data": data});
-    let edge = |from: &str, to: &str, handle: &str| json!({"id": format!("{from}-{to}"), "source": from, "target": to, "sourceHandle": handle});
-    json!({
-        "meta": {"version": "2.0.0", "name": "Two agents"},
-        "nodes": [
-            node("start", json!({"label": "Start"})), agent("writer"), agent("editor"),
-            node("output", json!({"label": "Output", "mode": "combine", "format": "text", "sources": ["editor"]})),
-        ],
-        "edges": [
-            edge("start", "writer", "output"), edge("writer", "editor", "output"), edge("editor", "output", "output"),
-        ],
-    })
+    let writes = |id: &str| agent(id, json!({"model": "node", "prompt": "Write one sentence."}));
+    let output = json!({"mode": "combine", "format": "text", "sources": ["editor"]});
+    let nodes =
+        [node("start", "start", json!({})), writes("writer"), writes("editor"), node("output", "output", output)];
+    let edges = [("start", "output", "writer"), ("writer", "output", "editor"), ("editor", "output", "output")];
+    document("Two agents", &nodes, &edges)
 }

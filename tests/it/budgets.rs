@@ -4,7 +4,10 @@ use domain::usage::Usage;
 use local::demo_model::{Script, Turn};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::System;
+use tests::{
+    System,
+    documents::{agent, document, node},
+};
 
 const BRANCHES: usize = 12;
 
@@ -12,10 +15,6 @@ const BRANCHES: usize = 12;
 async fn start(system: &System, limits: Value) -> Value {
     let say = |text: &str| Turn::text(text).usage(Usage { input_tokens: 60, output_tokens: 60, ..Usage::default() });
     system.model.script_model("test/first", Script::new().turn(say("First.")));
-    let node = |id: &str, kind: &str, mut data: Value| {
-        data["label"] = id.into();
-        json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
-    };
     let branches: Vec<Value> = (0..BRANCHES)
         .map(|n| {
             let model = format!("test/branch{n}");
@@ -23,33 +22,15 @@ async fn start(system: &System, limits: Value) -> Value {
             json!({"id": format!("b{n}"), "label": format!("B{n}"), "model": model, "prompt": "Look."})
         })
         .collect();
-    let edge = |id: &str, source: &str, target: &str| json!({"id": id, "source": source, "target": target});
-    let workflow = json!({
-        "meta": {"version": "2.0.0", "name": "Dear"},
-        "nodes": [
-            node("start", "start", json!({})),
-            node("first", "agent", json!({"model": "test/first", "prompt": "Begin."})),
-            node("fan", "parallel", json!({"branches": branches})),
-            node("out", "output", json!({"format": "text"})),
-        ],
-        "edges": [edge("a", "start", "first"), edge("b", "first", "fan"), edge("c", "fan", "out")],
-    });
+    let nodes = [
+        node("start", "start", json!({})),
+        agent("first", json!({"prompt": "Begin."})),
+        node("fan", "parallel", json!({"branches": branches})),
+        node("out", "output", json!({"format": "text"})),
+    ];
+    let edges = [("start", "output", "first"), ("first", "output", "fan"), ("fan", "merged", "out")];
+    let workflow = document("Dear", &nodes, &edges);
     system.submit(json!({"input": "Go", "workflow": workflow, "limits": limits})).await
-}
-
-/// The job once nothing of it is at work.
-async fn waiting(system: &System, job: &Value) -> Value {
-    let id = job["id"].as_str().unwrap();
-    let mut after = 0;
-    loop {
-        let now = system.get(&format!("/jobs/{id}")).await;
-        if now["status"] == "input_required" {
-            return now;
-        }
-        assert!(now["finished_at"].is_null(), "{now}");
-        let page = system.get(&format!("/jobs/{id}/events?after={after}&wait=20&limit=1000")).await;
-        after = page["last_event"].as_u64().unwrap();
-    }
 }
 
 async fn answer(system: &System, job: &Value, body: Value) -> u16 {
@@ -66,7 +47,7 @@ async fn n_events(system: &System, job: &Value, kind: &str) -> usize {
 async fn several_lanes_over_the_budget_ask_once_and_go_on_together() {
     let system = System::start().await;
     let job = start(&system, json!({"max_total_tokens": 100})).await;
-    let waits = waiting(&system, &job).await;
+    let waits = system.waiting(&job).await;
     assert_eq!(system.model.requests().len(), 1, "no branch has asked its model");
     let [request] = waits["input_requests"].as_array().unwrap().as_slice() else { panic!("{waits}") };
     assert_eq!(request["kind"], "budget");
@@ -93,12 +74,12 @@ async fn several_lanes_over_the_budget_ask_once_and_go_on_together() {
 async fn a_budget_that_is_used_up_again_is_asked_for_again_and_once() {
     let system = System::start().await;
     let job = start(&system, json!({"max_total_tokens": 100})).await;
-    let waits = waiting(&system, &job).await;
+    let waits = system.waiting(&job).await;
     // Still used up: the next question.
     let raise = |tokens: u64| json!({"action": "submit", "data": {"max_total_tokens": tokens}});
     assert_eq!(answer(&system, &waits, raise(110)).await, 200);
     let waits = loop {
-        let waits = waiting(&system, &job).await;
+        let waits = system.waiting(&job).await;
         if waits["input_requests"].as_array().unwrap().len() == 2 {
             break waits;
         }
@@ -114,7 +95,7 @@ async fn a_budget_that_is_used_up_again_is_asked_for_again_and_once() {
 async fn one_refusal_ends_the_job_for_all_lanes() {
     let system = System::start().await;
     let job = start(&system, json!({"max_total_tokens": 100})).await;
-    let waits = waiting(&system, &job).await;
+    let waits = system.waiting(&job).await;
     assert_eq!(answer(&system, &waits, json!({"action": "stop"})).await, 200);
     let done = system.finished(&job).await;
     assert_eq!((done["status"].as_str(), done["finish_reason"].as_str()), (Some("completed"), Some("budget")));

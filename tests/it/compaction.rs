@@ -5,7 +5,11 @@ use domain::usage::Usage;
 use local::demo_model::{Call, Fault, Script, Turn};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{System, types};
+use tests::{
+    System,
+    documents::{agent, chain},
+    types,
+};
 
 const MODEL: &str = "test/long";
 const SUMMARY: &str = "They greeted each other nine times.";
@@ -191,19 +195,11 @@ async fn a_budget_counts_the_summary_and_stops_before_the_answer() {
     let script =
         Script::new().turn(Turn::text(SUMMARY).usage(used(300, 20))).turn(Turn::text("Good day.").usage(used(1, 1)));
     let job = start(&system, script, json!({"threshold": 140}), json!({"limits": {"max_total_tokens": 310}})).await;
-    let id = job["id"].as_str().unwrap();
-    let mut after = 0;
-    let waits = loop {
-        let page = system.get(&format!("/jobs/{id}/events?after={after}&wait=20&limit=1000")).await;
-        after = page["last_event"].as_u64().unwrap();
-        if page["status"] == "input_required" {
-            break system.get(&format!("/jobs/{id}")).await;
-        }
-    };
+    let waits = system.waiting(&job).await;
     assert_eq!(system.model.requests().len(), 1);
     let request = &waits["input_requests"][0];
     assert!(request["prompt"].as_str().unwrap().contains("used 320 of its 310 tokens"), "{request}");
-    let path = format!("/jobs/{id}/input_requests/{}", request["id"].as_str().unwrap());
+    let path = format!("/jobs/{}/input_requests/{}", job["id"].as_str().unwrap(), request["id"].as_str().unwrap());
     let raise = json!({"action": "submit", "data": {"max_total_tokens": 1000}});
     assert_eq!(system.answer(system.request(Method::POST, &path).json(&raise)).await.0, 200);
     let job = system.finished(&job).await;
@@ -248,20 +244,7 @@ async fn an_agent_in_a_workflow_keeps_its_conversation_short() {
         .turn(Turn::text("Two sums were made.").usage(used(80, 5)))
         .turn(Turn::text("All done.").usage(used(60, 5)));
     system.model.script_model("test/agent", script);
-    let node = |id: &str, kind: &str, mut data: Value| {
-        data["label"] = id.into();
-        json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
-    };
-    let edge = |id: &str, source: &str, target: &str| json!({"id": id, "source": source, "target": target});
-    let workflow = json!({
-        "meta": {"version": "2.0.0", "name": "Long"},
-        "nodes": [
-            node("start", "start", json!({})),
-            node("agent", "agent", json!({"model": "test/agent", "prompt": "Add up.", "tools": ["add"]})),
-            node("out", "output", json!({"format": "text"})),
-        ],
-        "edges": [edge("a", "start", "agent"), edge("b", "agent", "out")],
-    });
+    let workflow = chain(&[agent("agent", json!({"prompt": "Add up.", "tools": ["add"]}))]);
     let compaction = json!({"threshold": 120, "preserve_recent": 2});
     let job = json!({"input": "Sum it all up", "workflow": workflow, "tools": ["add"], "compaction": compaction});
     let job = system.submit(job).await;

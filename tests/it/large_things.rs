@@ -5,8 +5,12 @@ use local::{
     demo_model::{self, Call, DemoModel, Fault, Gate, Script, Turn},
     stack::Options,
 };
-use serde_json::{Value, json};
-use tests::{System, replayed, tools};
+use serde_json::json;
+use tests::{
+    System,
+    documents::{agent, document, node},
+    replayed, tools,
+};
 
 /// Text of so many bytes that no packing makes smaller.
 fn noise(seed: u64, bytes: usize) -> String {
@@ -84,19 +88,14 @@ async fn what_a_node_says_and_a_workflow_comes_to_may_be_1_mb() {
     let text = noise(4, 1_000_000);
     system.model.script_model("test/long", Script::new().turn(Turn::pieces(pieces(&text))));
     system.model.script_model("test/short", Script::new().turn(Turn::text("Read.")));
-    let node =
-        |id: &str, kind: &str, data: Value| json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data});
-    let edge = |source: &str, target: &str| json!({"id": format!("{source}-{target}"), "source": source, "sourceHandle": "output", "target": target});
-    let workflow = json!({
-        "meta": {"version": "2.0.0", "name": "Long"},
-        "nodes": [
-            node("start", "start", json!({"label": "Start"})),
-            node("long", "agent", json!({"label": "Long", "model": "test/long", "prompt": "Write."})),
-            node("short", "agent", json!({"label": "Short", "model": "test/short", "prompt": "Read."})),
-            node("out", "output", json!({"label": "Out", "format": "text", "sources": ["long"]})),
-        ],
-        "edges": [edge("start", "long"), edge("long", "short"), edge("short", "out")],
-    });
+    let nodes = [
+        node("start", "start", json!({})),
+        agent("long", json!({"prompt": "Write."})),
+        agent("short", json!({"prompt": "Read."})),
+        node("out", "output", json!({"format": "text", "sources": ["long"]})),
+    ];
+    let edges = [("start", "output", "long"), ("long", "output", "short"), ("short", "output", "out")];
+    let workflow = document("Long", &nodes, &edges);
     let job = system.submit(json!({"input": "Write at length", "workflow": workflow})).await;
     let job = system.finished(&job).await;
     assert_eq!(job["status"], "completed", "{}", job["error"]);

@@ -13,24 +13,6 @@ async fn asks(system: &System, input: &'static str, calls: Vec<Call>, extra: Val
     system.submit(body).await
 }
 
-/// The job once it waits.
-async fn waiting(system: &System, job: &Value) -> Value {
-    until(system, job, |job| job["status"] == "input_required").await
-}
-
-async fn until(system: &System, job: &Value, is: impl Fn(&Value) -> bool) -> Value {
-    let id = job["id"].as_str().unwrap();
-    let mut after = 0;
-    loop {
-        let now = system.get(&format!("/jobs/{id}")).await;
-        if is(&now) {
-            return now;
-        }
-        let page = system.get(&format!("/jobs/{id}/events?after={after}&wait=20&limit=1000")).await;
-        after = page["last_event"].as_u64().unwrap();
-    }
-}
-
 async fn answer(system: &System, job: &Value, request: &Value, body: Value) -> (StatusCode, Value) {
     let path = format!("/jobs/{}/input_requests/{}", job["id"].as_str().unwrap(), request["id"].as_str().unwrap());
     system.answer(system.request(Method::POST, &path).json(&body)).await
@@ -48,7 +30,7 @@ async fn a_call_that_needs_approval_waits_for_it_with_nobody_at_work() {
     let system = System::start().await;
     let calls = vec![Call::new("add", r#"{"b": 2, "a": 1}"#)];
     let job = asks(&system, "Add them", calls, serde_json::from_str(ALWAYS).unwrap()).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let [request] = open(&job).try_into().unwrap();
     assert_eq!((request["kind"].as_str(), request["tool_call"]["name"].as_str()), (Some("approval"), Some("add")));
     assert_eq!(request["tool_call"]["arguments"], r#"{"b": 2, "a": 1}"#, "the exact arguments are shown");
@@ -86,7 +68,7 @@ async fn a_second_answer_is_a_conflict() {
     let system = System::start().await;
     let calls = vec![Call::new("add", r#"{"a": 1, "b": 1}"#)];
     let job = asks(&system, "Twice", calls, serde_json::from_str(ALWAYS).unwrap()).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let request = open(&job).remove(0);
     assert_eq!(answer(&system, &job, &request, json!({"action": "reject", "data": {"reason": "No."}})).await.0, 200);
     let (status, error) = answer(&system, &job, &request, json!({"action": "approve"})).await;
@@ -105,7 +87,7 @@ async fn arguments_can_be_edited_on_approving() {
     let system = System::start().await;
     let calls = vec![Call::new("add", r#"{"a": 1, "b": 1}"#)];
     let job = asks(&system, "Edited", calls, serde_json::from_str(ALWAYS).unwrap()).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let request = open(&job).remove(0);
     let (status, error) = answer(&system, &job, &request, json!({"action": "modify"})).await;
     assert_eq!((status.as_u16(), error["error"]["code"].as_str()), (422, Some("answer_unfit")), "{error}");
@@ -126,7 +108,7 @@ async fn a_rule_may_look_at_the_arguments() {
     let calls = vec![Call::new("add", r#"{"a": 1, "b": 1}"#), Call::new("add", r#"{"a": 500, "b": 1}"#)];
     let rule = json!({"approval": {"add": {"properties": {"a": {"minimum": 100}}}}});
     let job = asks(&system, "Large ones only", calls, rule).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let requests = open(&job);
     assert_eq!(requests.len(), 1);
     assert_eq!(requests[0]["tool_call"]["arguments"], r#"{"a": 500, "b": 1}"#);
@@ -161,7 +143,7 @@ async fn the_callers_own_tools_wait_for_their_results_and_the_last_one_lets_the_
     let system = System::start().await;
     let calls = ["door", "roof"].map(|what| Call::new("photograph", json!({"what": what}).to_string()));
     let job = asks(&system, "Look at the house", calls.into(), on_the_phone()).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let requests = open(&job);
     assert_eq!(
         requests.iter().map(|request| request["kind"].as_str().unwrap()).collect::<Vec<_>>(),
@@ -198,7 +180,7 @@ async fn a_client_that_does_not_answer_leaves_the_default_r53() {
 async fn a_result_that_is_too_large_is_refused_and_the_request_stays_open_r184() {
     let system = System::start().await;
     let job = asks(&system, "Too much", vec![Call::new("photograph", r#"{"what": "x"}"#)], on_the_phone()).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let request = open(&job).remove(0);
     let large = json!({"action": "submit", "data": "x".repeat(256 * 1024 + 1)});
     let (status, error) = answer(&system, &job, &request, large).await;
@@ -230,7 +212,7 @@ async fn a_used_up_budget_asks_and_goes_on_when_it_is_raised() {
     let system = System::start().await;
     let calls = vec![Call::new("add", r#"{"a": 1, "b": 1}"#)];
     let job = asks(&system, "Within means", calls, json!({"limits": {"max_total_tokens": 1}})).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let request = open(&job).remove(0);
     assert_eq!(request["kind"], "budget");
     assert!(request["prompt"].as_str().unwrap().contains("limits.max_total_tokens"), "{request}");
@@ -337,7 +319,7 @@ async fn a_waiting_job_survives_a_restart_and_is_not_among_its_users_jobs_at_wor
     let system = System::at(data.path(), model).await;
     let calls = vec![Call::new("add", r#"{"a": 1, "b": 1}"#)];
     let job = asks(&system, "Later", calls, serde_json::from_str(ALWAYS).unwrap()).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let model = system.stop().await;
     let system = System::at(data.path(), model).await;
     let again = system.get(&format!("/jobs/{}", job["id"].as_str().unwrap())).await;
@@ -351,7 +333,7 @@ async fn a_waiting_job_can_be_cancelled() {
     let system = System::start().await;
     let calls = vec![Call::new("add", r#"{"a": 1, "b": 1}"#)];
     let job = asks(&system, "Not any more", calls, serde_json::from_str(ALWAYS).unwrap()).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let (_, cancelled) = system.post(&format!("/jobs/{}/cancel", job["id"].as_str().unwrap())).await;
     assert_eq!(cancelled["status"], "cancelled");
     let (status, error) = answer(&system, &job, &open(&job)[0], json!({"action": "approve"})).await;
@@ -363,7 +345,7 @@ async fn nobody_answers_for_somebody_else() {
     let system = System::start().await;
     let calls = vec![Call::new("add", r#"{"a": 1, "b": 1}"#)];
     let job = asks(&system, "Mine", calls, serde_json::from_str(ALWAYS).unwrap()).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     let path =
         format!("/jobs/{}/input_requests/{}", job["id"].as_str().unwrap(), open(&job)[0]["id"].as_str().unwrap());
     let request = system.request(Method::POST, &path).header("x-nightshift-user", "eve");

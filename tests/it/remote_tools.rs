@@ -29,11 +29,12 @@ use rmcp::{
     transport::streamable_http_server::{StreamableHttpService, session::local::LocalSessionManager},
 };
 use serde_json::{Value, json};
-use tests::System;
+use tests::{
+    System,
+    documents::{agent, chain},
+};
 use tokio::net::TcpListener;
 use tools::config::ToolsConfig;
-
-use crate::workflows::{agent, chain};
 
 async fn serve(router: Router) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

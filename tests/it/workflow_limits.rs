@@ -4,9 +4,12 @@
 use local::demo_model::{Call, Fault, Script, Turn};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::System;
+use tests::{
+    System,
+    documents::{agent, chain},
+};
 
-use crate::workflows::{agent, answer, chain, waiting};
+use crate::workflows::answer;
 
 fn tool(id: &str) -> Value {
     json!({"id": id, "type": "tool", "position": {"x": 0, "y": 0},
@@ -141,7 +144,7 @@ async fn an_agent_at_the_limit_of_its_turns_asks_whether_to_go_on() {
     let start = || json!({"input": "Go", "workflow": chain(&[agent("one", data.clone())]), "tools": ["add"]});
 
     let job = system.submit(start()).await;
-    let asked = waiting(&system, &job).await;
+    let asked = system.waiting(&job).await;
     let request = &asked["input_requests"][0];
     assert_eq!((request["kind"].as_str(), request["node_id"].as_str()), (Some("tool_limit"), Some("one")));
     assert_eq!(asked["workflow"]["node_states"]["one"]["status"], "waiting");
@@ -159,7 +162,7 @@ async fn an_agent_at_the_limit_of_its_turns_asks_whether_to_go_on() {
     let script = (1..=3).fold(Script::new(), |script, n| script.turn(add(n)));
     system.model.script_model("test/one", script);
     let job = system.submit(start()).await;
-    let asked = waiting(&system, &job).await;
+    let asked = system.waiting(&job).await;
     answer(&system, &asked, json!({"action": "reject"})).await;
     let done = system.finished(&job).await;
     assert_eq!(done["tool_calls"].as_array().unwrap().iter().filter(|call| call["status"] == "completed").count(), 2);

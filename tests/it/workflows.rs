@@ -5,7 +5,11 @@ use std::path::Path;
 use local::demo_model::{Call, Fault, Script, Turn};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{System, types};
+use tests::{
+    System,
+    documents::{agent, chain},
+    types,
+};
 
 fn fixture(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/domain/tests/workflows").join(name);
@@ -31,20 +35,6 @@ fn script(system: &System, models: &Value) {
     }
 }
 
-pub(crate) async fn waiting(system: &System, job: &Value) -> Value {
-    let id = job["id"].as_str().unwrap();
-    let mut after = 0;
-    loop {
-        let now = system.get(&format!("/jobs/{id}")).await;
-        if now["status"] == "input_required" {
-            return now;
-        }
-        assert!(now["finished_at"].is_null(), "{now}");
-        let page = system.get(&format!("/jobs/{id}/events?after={after}&wait=20&limit=1000")).await;
-        after = page["last_event"].as_u64().unwrap();
-    }
-}
-
 pub(crate) async fn answer(system: &System, job: &Value, body: Value) -> Value {
     let open = job["input_requests"].as_array().unwrap().iter().find(|request| request["answer"].is_null()).unwrap();
     let path = format!("/jobs/{}/input_requests/{}", job["id"].as_str().unwrap(), open["id"].as_str().unwrap());
@@ -62,7 +52,7 @@ async fn reference(name: &str) -> (System, Value, Value) {
     let job =
         system.submit(json!({"input": expected["input"], "workflow": document, "tools": ["get_current_time"]})).await;
     if expected.get("person").is_some() {
-        let job = waiting(&system, &job).await;
+        let job = system.waiting(&job).await;
         answer(&system, &job, expected["person"].as_object().unwrap().values().next().unwrap().clone()).await;
     }
     let job = system.finished(&job).await;
@@ -126,27 +116,6 @@ async fn a_loop_runs_until_it_is_done_and_a_person_reviews_what_came_of_it() {
     let request = &job["input_requests"][0];
     assert_eq!((request["kind"].as_str(), request["node_id"].as_str()), (Some("review"), Some("publisher")));
     assert_eq!(request["context"]["output"], "PUBLISHED draft");
-}
-
-/// A start, these nodes one after another, and an output.
-pub(crate) fn chain(nodes: &[Value]) -> Value {
-    let node =
-        |id: &str, kind: &str, data: Value| json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data});
-    let mut all = vec![node("start", "start", json!({"label": "Start"}))];
-    all.extend(nodes.iter().cloned());
-    all.push(node("out", "output", json!({"label": "Out", "format": "text"})));
-    let edges: Vec<Value> = all
-        .windows(2)
-        .enumerate()
-        .map(|(n, pair)| json!({"id": format!("e{n}"), "source": pair[0]["id"], "target": pair[1]["id"], "sourceHandle": "output"}))
-        .collect();
-    json!({"meta": {"version": "2.0.0", "name": "Chain"}, "nodes": all, "edges": edges})
-}
-
-pub(crate) fn agent(id: &str, more: Value) -> Value {
-    let mut data = json!({"label": id, "model": format!("test/{id}"), "prompt": "Go."});
-    data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    json!({"id": id, "type": "agent", "position": {"x": 0, "y": 0}, "data": data})
 }
 
 #[tokio::test]
@@ -250,7 +219,7 @@ async fn a_refusal_before_a_node_ends_the_job_and_says_who_refused() {
     system.model.script_model("test/one", Script::new().turn(Turn::text("never")));
     let hitl = json!({"hitl": {"enabled": true, "mode": "approval", "prompt": "Go ahead?"}});
     let job = system.submit(json!({"input": "Go", "workflow": chain(&[agent("one", hitl)])})).await;
-    let job = waiting(&system, &job).await;
+    let job = system.waiting(&job).await;
     assert_eq!(job["workflow"]["node_states"]["one"]["status"], "waiting");
     answer(&system, &job, json!({"action": "reject"})).await;
     let job = system.finished(&job).await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod described;
+pub mod documents;
 mod seen;
 pub mod simulation;
 pub mod tools;
@@ -146,6 +147,21 @@ impl System {
             if events.iter().any(|event| is_terminal(&event["type"])) {
                 return self.get(&format!("/jobs/{id}")).await;
             }
+        }
+    }
+
+    /// The job once it waits for a person, which it has to before its end.
+    pub async fn waiting(&self, job: &Value) -> Value {
+        let id = job["id"].as_str().unwrap();
+        let mut after = 0;
+        loop {
+            let now = self.get(&format!("/jobs/{id}")).await;
+            if now["status"] == "input_required" {
+                return now;
+            }
+            assert!(now["finished_at"].is_null(), "{now}");
+            let page = self.get(&format!("/jobs/{id}/events?after={after}&wait=20&limit=1000")).await;
+            after = page["last_event"].as_u64().unwrap();
         }
     }
 

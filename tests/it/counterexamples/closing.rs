@@ -15,7 +15,10 @@ use local::{
 };
 use serde_json::{Value, json};
 use store::AnswerOutcome;
-use tests::world::{Asked, Meddler, nothing};
+use tests::{
+    documents::{agent, document, node},
+    world::{Asked, Meddler, nothing},
+};
 
 use super::{
     Schedule,
@@ -24,42 +27,30 @@ use super::{
 
 /// A loop in which one agent fails while another waits for a person, and beside it an agent that waits twice.
 fn failing_beside_others() -> WorkflowSpec {
-    let node = |id: &str, kind: &str, mut data: Value| {
-        data["label"] = id.into();
-        json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
-    };
     let waits = json!({"enabled": true, "mode": "approval", "timeout": 86_400_000, "defaultAction": "approve"});
-    let agent = |id: &str, hitl: &Value| {
-        let data = json!({"model": format!("test/{id}"), "prompt": "Go.", "tools": ["push"], "hitl": hitl,
-            "errorHandling": {"mode": "stop", "retry": {"maxRetries": 0, "baseDelay": 0}}});
-        node(id, "agent", data)
+    let fails_at_once = |id: &str, hitl: &Value| {
+        let once = json!({"mode": "stop", "retry": {"maxRetries": 0, "baseDelay": 0}});
+        agent(id, json!({"tools": ["push"], "hitl": hitl, "errorHandling": once}))
     };
-    let edge = |source: &str, handle: &str, target: &str| {
-        let id = format!("{source}-{handle}-{target}");
-        json!({"id": id, "source": source, "sourceHandle": handle, "target": target})
-    };
-    let document = json!({
-        "meta": {"version": "2.0.0", "name": "Failing"},
-        "nodes": [
-            node("start", "start", json!({})),
-            node("loop", "whileLoop", json!({"loopMode": "fixed", "maxIterations": 1, "conditionPrompt": "More?"})),
-            agent("fork", &Value::Null),
-            agent("waits", &waits),
-            agent("fails", &Value::Null),
-            agent("beside", &waits),
-            node("out", "output", json!({"format": "text", "sources": ["beside"]})),
-        ],
-        "edges": [
-            edge("start", "output", "loop"),
-            edge("start", "output", "beside"),
-            edge("loop", "body", "fork"),
-            edge("fork", "output", "waits"),
-            edge("fork", "output", "fails"),
-            edge("loop", "error", "out"),
-            edge("beside", "output", "out"),
-        ],
-    });
-    checked(&document)
+    let nodes = [
+        node("start", "start", json!({})),
+        node("loop", "whileLoop", json!({"loopMode": "fixed", "maxIterations": 1, "conditionPrompt": "More?"})),
+        fails_at_once("fork", &Value::Null),
+        fails_at_once("waits", &waits),
+        fails_at_once("fails", &Value::Null),
+        fails_at_once("beside", &waits),
+        node("out", "output", json!({"format": "text", "sources": ["beside"]})),
+    ];
+    let edges = [
+        ("start", "output", "loop"),
+        ("start", "output", "beside"),
+        ("loop", "body", "fork"),
+        ("fork", "output", "waits"),
+        ("fork", "output", "fails"),
+        ("loop", "error", "out"),
+        ("beside", "output", "out"),
+    ];
+    checked(&document("Failing", &nodes, &edges))
 }
 
 /// Whether this is what viewers know the node by, in the first round of a loop or outside of one.

@@ -24,7 +24,10 @@ use local::{
 use queue::Line;
 use serde_json::{Value, json};
 use store::{AnswerOutcome, PostOutcome};
-use tests::world::{Meddler, Worker, World, nothing, without_condition, writes};
+use tests::{
+    documents::{agent, document, node},
+    world::{Meddler, Worker, World, nothing, without_condition, writes},
+};
 
 use super::{Schedule, gets, says};
 
@@ -190,27 +193,23 @@ async fn that_a_question_has_expired_is_in_the_log_once_whoever_dies() {
 
 /// Two agents side by side, each of which a person lets begin; the second asks again for its tool.
 fn side_by_side() -> WorkflowSpec {
-    let agent = |id: &str, wait_ms: u64| {
+    let asks = |id: &str, wait_ms: u64| {
         let hitl = json!({"enabled": true, "mode": "approval", "timeout": wait_ms, "defaultAction": "approve"});
-        json!({"id": id, "type": "agent", "position": {"x": 0, "y": 0}, "data":
-            {"label": id, "model": format!("test/{id}"), "prompt": "Go.", "tools": ["push"], "hitl": hitl}})
+        agent(id, json!({"tools": ["push"], "hitl": hitl}))
     };
-    let node = |id: &str, data: Value| json!({"id": id, "type": id, "position": {"x": 0, "y": 0}, "data": data});
-    let edge = |source: &str, target: &str| {
-        let id = format!("{source}-{target}");
-        json!({"id": id, "source": source, "sourceHandle": "output", "target": target})
-    };
-    let document = json!({
-        "meta": {"version": "2.0.0", "name": "Two"},
-        "nodes": [
-            node("start", json!({"label": "Start"})),
-            agent("soon", u64::from(WAIT) * 1000),
-            agent("late", 86_400_000),
-            node("output", json!({"label": "Out", "format": "text", "sources": ["soon", "late"]})),
-        ],
-        "edges": [edge("start", "soon"), edge("start", "late"), edge("soon", "output"), edge("late", "output")],
-    });
-    checked(&document)
+    let nodes = [
+        node("start", "start", json!({})),
+        asks("soon", u64::from(WAIT) * 1000),
+        asks("late", 86_400_000),
+        node("output", "output", json!({"format": "text", "sources": ["soon", "late"]})),
+    ];
+    let edges = [
+        ("start", "output", "soon"),
+        ("start", "output", "late"),
+        ("soon", "output", "output"),
+        ("late", "output", "output"),
+    ];
+    checked(&document("Two", &nodes, &edges))
 }
 
 /// The run of a document whose agents may call `push`.

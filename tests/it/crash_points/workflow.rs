@@ -6,7 +6,10 @@ use domain::{
     workflow::{self, Known, RunInput},
 };
 use local::demo_model::{Call, Script, Turn};
-use tests::world::World;
+use tests::{
+    documents::{document, node},
+    world::World,
+};
 
 use super::scenarios::{People, Scenario};
 
@@ -58,7 +61,8 @@ pub(crate) fn script_models(world: &World) {
 }
 
 pub(crate) fn whole_workflow() -> WorkflowSpec {
-    let inner = graph(
+    let inner = document(
+        "All",
         &[
             node("start", "start", json("{}")),
             node("inner", "agent", json(r#"{"model": "test/inner", "prompt": "Go."}"#)),
@@ -66,7 +70,8 @@ pub(crate) fn whole_workflow() -> WorkflowSpec {
         ],
         &[("start", "output", "inner"), ("inner", "output", "out")],
     );
-    let mut document = graph(
+    let mut whole = document(
+        "All",
         &[
             node("start", "start", json("{}")),
             node(
@@ -115,8 +120,8 @@ pub(crate) fn whole_workflow() -> WorkflowSpec {
             ("not", "output", "out"),
         ],
     );
-    document["subflows"] = serde_json::json!({"part": inner});
-    checked(&document)
+    whole["subflows"] = serde_json::json!({"part": inner});
+    checked(&whole)
 }
 
 /// Two branches side by side behind an agent that uses the budget up.
@@ -124,7 +129,8 @@ pub(super) fn dear_workflow() -> WorkflowSpec {
     let branches = r#"{"branches": [
         {"id": "one", "label": "One", "model": "test/one", "prompt": "1"},
         {"id": "two", "label": "Two", "model": "test/two", "prompt": "2"}]}"#;
-    checked(&graph(
+    checked(&document(
+        "All",
         &[
             node("start", "start", json("{}")),
             node("first", "agent", json(r#"{"model": "test/dear", "prompt": "Begin."}"#)),
@@ -137,17 +143,6 @@ pub(super) fn dear_workflow() -> WorkflowSpec {
 
 fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap()
-}
-
-fn node(id: &str, kind: &str, mut data: serde_json::Value) -> serde_json::Value {
-    data["label"] = id.into();
-    serde_json::json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
-}
-
-fn graph(nodes: &[serde_json::Value], edges: &[(&str, &str, &str)]) -> serde_json::Value {
-    let edge = |(n, (source, handle, target)): (usize, &(&str, &str, &str))| serde_json::json!({"id": format!("e{n}"), "source": source, "sourceHandle": handle, "target": target});
-    let edges: Vec<_> = edges.iter().enumerate().map(edge).collect();
-    serde_json::json!({"meta": {"version": "2.0.0", "name": "All"}, "nodes": nodes, "edges": edges})
 }
 
 fn checked(document: &serde_json::Value) -> WorkflowSpec {

@@ -5,9 +5,10 @@ use domain::{
     job::WorkflowSpec,
     workflow::{self, Known, RunInput},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::plot::{ROUTES, Said};
+use crate::documents::{self, document, node};
 
 /// Its nodes in their order.
 pub(super) const ORDER: [&str; 6] = ["start", "route", "fan", "left", "right", "last"];
@@ -23,16 +24,30 @@ pub(super) fn said(model: &str, turn: u32) -> Said {
 }
 
 pub(super) fn spec() -> WorkflowSpec {
-    let node = |id: &str, kind: &str, data: Value| {
-        let mut data = data;
-        data["label"] = id.into();
-        json!({"id": id, "type": kind, "position": {"x": 0, "y": 0}, "data": data})
-    };
-    let edge = |(source, handle, target): (&str, &str, &str)| json!({"id": format!("{source}-{handle}-{target}"), "source": source, "sourceHandle": handle, "target": target});
-    let agent = |id: &str| node(id, "agent", json!({"model": format!("test/{id}"), "prompt": "Go."}));
+    let agent = |id: &str| documents::agent(id, json!({}));
     let branch = |id: &str| json!({"id": id, "label": id, "model": format!("test/{id}"), "prompt": "Go."});
     // Approved by somebody or by the clock: the end is the same.
     let hitl = json!({"enabled": true, "mode": "approval", "timeout": 30_000, "defaultAction": "approve"});
+    let nodes = [
+        node("start", "start", json!({})),
+        node(
+            "route",
+            "router",
+            json!({"model": "test/router",
+                "routes": [{"id": "route-1", "label": "A"}, {"id": "route-2", "label": "B"}]}),
+        ),
+        agent("not"),
+        node(
+            "fan",
+            "parallel",
+            json!({"model": "test/merge", "prompt": "Merge.",
+                "branches": [branch("one"), branch("two"), branch("three")]}),
+        ),
+        documents::agent("left", json!({"hitl": hitl})),
+        agent("right"),
+        documents::agent("last", json!({"prompt": "Publish.", "tools": ["push"]})),
+        node("out", "output", json!({"format": "text", "sources": ["last"]})),
+    ];
     let edges = [
         ("start", "output", "route"),
         ("route", "route-1", "not"),
@@ -43,24 +58,8 @@ pub(super) fn spec() -> WorkflowSpec {
         ("right", "output", "last"),
         ("last", "output", "out"),
         ("not", "output", "out"),
-    ]
-    .map(edge);
-    let document = json!({
-        "meta": {"version": "2.0.0", "name": "Side by side"},
-        "nodes": [
-            node("start", "start", json!({})),
-            node("route", "router", json!({"model": "test/router",
-                "routes": [{"id": "route-1", "label": "A"}, {"id": "route-2", "label": "B"}]})),
-            agent("not"),
-            node("fan", "parallel", json!({"model": "test/merge", "prompt": "Merge.",
-                "branches": [branch("one"), branch("two"), branch("three")]})),
-            node("left", "agent", json!({"model": "test/left", "prompt": "Go.", "hitl": hitl})),
-            agent("right"),
-            node("last", "agent", json!({"model": "test/last", "prompt": "Publish.", "tools": ["push"]})),
-            node("out", "output", json!({"format": "text", "sources": ["last"]})),
-        ],
-        "edges": edges,
-    });
+    ];
+    let document = document("Side by side", &nodes, &edges);
     let known = Known { tools: Some(["push".to_owned()].into()), ..Known::default() };
     let checked = workflow::check(&document, &known).unwrap_or_else(|findings| panic!("{findings:#?}"));
     let input = RunInput { text: "Do everything".to_owned(), attachments: vec![] };
