@@ -3,6 +3,7 @@
 use std::{
     io::{self, PipeWriter, Write},
     path::{Path, PathBuf},
+    pin::pin,
     process::ExitCode,
     sync::{Arc, Mutex},
 };
@@ -76,6 +77,16 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 
+/// Runs a workflow while somebody types. A run that ends before it has asked everything leaves them waiting.
+async fn typed(system: &System, args: &RunArgs, out: &mut Terminal, typing: impl Future<Output = ()>) -> ExitCode {
+    let mut run = pin!(terminal::run(system.url(), args, out));
+    tokio::select! {
+        ended = &mut run => panic!("nobody was asked: {ended:?}"),
+        () = typing => {}
+    }
+    run.await.unwrap()
+}
+
 fn doing(name: &str, text: &str) -> RunArgs {
     RunArgs { workflow: Some(example(name)), text: Some(text.to_owned()), ..RunArgs::default() }
 }
@@ -125,8 +136,8 @@ async fn the_editor_loop_asks_the_person_at_the_terminal_and_goes_on_with_their_
         written.has("the text, in one line", asked).await;
         keyboard.write_all("Ships do not sleep.\n".as_bytes()).unwrap();
     };
-    let (ended, ()) = tokio::join!(terminal::run(system.url(), &args, &mut out), typing);
-    assert_eq!(ended.unwrap(), ExitCode::SUCCESS, "{}", err.text());
+    let ended = typed(&system, &args, &mut out, typing).await;
+    assert_eq!(ended, ExitCode::SUCCESS, "{}", err.text());
     let text = written.text();
     for line in [
         "  ● Editing #2 / Editor",
@@ -152,8 +163,8 @@ async fn a_question_that_is_left_waiting_is_answered_by_a_command_later() {
         keyboard.write_all(b"\n").unwrap();
     };
     let args = doing("editor-loop.json", "Why ships sleep at night");
-    let (ended, ()) = tokio::join!(terminal::run(system.url(), &args, &mut out), typing);
-    assert_eq!(ended.unwrap(), ExitCode::from(3), "{}", err.text());
+    let ended = typed(&system, &args, &mut out, typing).await;
+    assert_eq!(ended, ExitCode::from(3), "{}", err.text());
     let id = id_in(&written.text());
     assert!(err.text().contains(&format!("nightshift answer {id} ")), "{}", err.text());
 
