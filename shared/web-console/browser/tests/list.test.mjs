@@ -106,8 +106,9 @@ test("older jobs come page by page, and none comes twice", async () => {
   await page.locator(".row").nth(36).scrollIntoViewIfNeeded();
   await page.getByText("The first question").waitFor();
   assert.equal(await rows(page).count(), 37);
+  const again = page.waitForResponse((response) => response.url().includes("/jobs?"));
   await page.getByRole("button", { name: "Refresh the list" }).click();
-  await page.waitForResponse((response) => response.url().includes("/jobs?"));
+  await again;
   const addresses = await page.locator(".row").evaluateAll((all) => all.map((one) => one.getAttribute("href")));
   assert.equal(new Set(addresses).size, 37);
   await page.getByRole("button", { name: "Older jobs" }).waitFor({ state: "detached" });
