@@ -118,11 +118,6 @@ pub fn before<'a>(turns: &'a Turns, lane: &LaneName, next: u32) -> impl DoubleEn
     turns.range(before).map(|(_, turn)| turn)
 }
 
-/// How many messages the lane had taken in before its turn `next`.
-pub fn taken_in(turns: &Turns, lane: &LaneName, next: u32) -> u32 {
-    before(turns, lane, next).filter_map(|turn| turn.answer.as_ref()).map(|answer| answer.inbox).max().unwrap_or(0)
-}
-
 /// What one turn adds: the model's answer, and one entry for each call that it asked for, in the answer's order (R111).
 fn said(turn: &Turn) -> Vec<Message> {
     let Some(answer) = &turn.answer else { return vec![] };

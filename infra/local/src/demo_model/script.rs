@@ -90,12 +90,6 @@ impl Turn {
         self
     }
 
-    /// Adds a piece of opaque reasoning, which a client has to send back.
-    pub fn then_reasoning_detail(mut self, detail: Value) -> Self {
-        self.pieces.push(json!({"reasoning_details": [detail]}));
-        self
-    }
-
     /// Adds tool calls. Each fragment of one is a piece.
     pub fn then_calls(mut self, calls: impl IntoIterator<Item = Call>) -> Self {
         for call in calls {

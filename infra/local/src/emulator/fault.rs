@@ -120,12 +120,6 @@ impl Faults {
         self.when(move |sent| sent.n == n, fault);
     }
 
-    /// Plans a fault for the n-th request of one process (from 1).
-    pub fn at_process(&self, process: &str, nth: u64, fault: Fault) {
-        let process = process.to_owned();
-        self.when(move |sent| sent.nth == nth && sent.process == process, fault);
-    }
-
     /// Plans a fault for the first request from now on that `when` accepts. It is called for every request, in order,
     /// and must not use this value.
     pub fn when(&self, when: impl FnMut(&Outbound) -> bool + Send + 'static, fault: Fault) {
