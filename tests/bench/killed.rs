@@ -5,11 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use domain::{
-    continuation::Continuation,
-    id::{JobId, LaneName},
+    id::JobId,
     job::{Asker, JobSpec, ModelSettings},
     lane::LeaseTimes,
     message::Message,
@@ -17,8 +15,9 @@ use domain::{
 use engine::{Clock as _, Engine, SystemClock, Upkeep};
 use local::emulator::{EmbeddedDynamoDb, EmbeddedSqs};
 use model_client::ModelClient;
-use queue::{ContinuationQueue, Line};
-use store::{CreateOutcome, NewJob, Store};
+use queue::ContinuationQueue;
+use store::{NewJob, Store};
+use tests::world::{event_of, start};
 
 use crate::{
     caller::Caller,
@@ -88,10 +87,9 @@ async fn worker_dies() -> Duration {
         tools: tools::builtin::builtin(Arc::new(move || clock.now())),
         settings: engine::Settings::default(),
     };
-    let now = SystemClock.now();
     let id = JobId::from_ulid(SystemClock.fresh_name().to_string()).unwrap();
     let new = NewJob {
-        asker: Asker::new(id.clone(), "bench".parse().unwrap(), 3600),
+        asker: Asker::new(id, "bench".parse().unwrap(), 3600),
         spec: JobSpec {
             messages: vec![Message::user("killed")],
             settings: ModelSettings { model: "slow".to_owned(), ..Default::default() },
@@ -101,9 +99,7 @@ async fn worker_dies() -> Duration {
         run: None,
         max_at_work: 1,
     };
-    let CreateOutcome::Created(_) = engine.upkeep.store.create(new, now).await.unwrap() else { panic!("not created") };
-    let first = Continuation { job: id, lane: LaneName::main(), turn: 1 };
-    engine.upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
+    start(&engine.upkeep, new).await;
     deliver(&engine, &sqs, "starts", &urls[0]).await;
     let died = tokio::select! {
         () = deliver(&engine, &sqs, "continuations", &urls[1]) => panic!("it was to be interrupted"),
@@ -131,15 +127,7 @@ async fn deliver(engine: &Engine, sqs: &EmbeddedSqs, name: &str, url: &str) {
         }
     };
     let receipt = message.receipt_handle.clone().unwrap();
-    let mut record = SqsMessage::default();
-    record.message_id = message.message_id;
-    record.receipt_handle = message.receipt_handle;
-    record.body = message.body;
-    record.event_source_arn = Some(EmbeddedSqs::queue_arn(name));
-    let attributes = message.attributes.unwrap_or_default();
-    record.attributes = attributes.into_iter().map(|(name, value)| (name.as_str().to_owned(), value)).collect();
-    let mut event = SqsEvent::default();
-    event.records.push(record);
+    let event = event_of(name, message);
     let until = tokio::time::Instant::now() + Duration::from_secs(300);
     let response = worker::handle(engine, &event, until).await;
     if response.batch_item_failures.is_empty() {

@@ -5,11 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use domain::{
-    continuation::Continuation,
-    id::{JobId, LaneName},
+    id::JobId,
     job::{Asker, JobSpec, ModelSettings, Status},
     lane::LeaseTimes,
     message::Message,
@@ -24,8 +22,9 @@ use local::{
     },
 };
 use model_client::ModelClient;
-use queue::{ContinuationQueue, Line};
-use store::{CreateOutcome, NewJob, Store};
+use queue::ContinuationQueue;
+use store::{NewJob, Store};
+use tests::world::{self, event_of};
 use tokio::time::{Instant, sleep};
 use tools::ToolRegistry;
 
@@ -118,7 +117,6 @@ async fn went_on_at(world: &World, job: &JobId, after: Timestamp) -> Timestamp {
 }
 
 async fn start(worker: &Worker, n: u32) -> JobId {
-    let upkeep = &worker.engine.upkeep;
     let asker =
         Asker::new(JobId::from_ulid(format!("01JDA7Q3W5T8Z2K4M6N8P0R1{n:02}")).unwrap(), "ann".parse().unwrap(), 3600);
     let spec = JobSpec {
@@ -127,12 +125,7 @@ async fn start(worker: &Worker, n: u32) -> JobId {
         ..JobSpec::default()
     };
     let new = NewJob { asker, spec, key: None, run: None, max_at_work: 100 };
-    let CreateOutcome::Created(head) = upkeep.store.create(new, upkeep.clock.now()).await.unwrap() else {
-        panic!("it was there")
-    };
-    let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
-    upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
-    head.id
+    world::start(&worker.engine.upkeep, new).await
 }
 
 impl World {
@@ -168,15 +161,7 @@ impl World {
                 receive.message_system_attribute_names(MessageSystemAttributeName::All).send().await.unwrap();
             let Some(message) = received.messages.unwrap_or_default().pop() else { continue };
             let receipt = message.receipt_handle.clone().unwrap();
-            let mut record = SqsMessage::default();
-            record.message_id = message.message_id;
-            record.receipt_handle = message.receipt_handle;
-            record.body = message.body;
-            record.event_source_arn = Some(EmbeddedSqs::queue_arn(name));
-            let attributes = message.attributes.unwrap_or_default().into_iter();
-            record.attributes = attributes.map(|(name, value)| (name.as_str().to_owned(), value)).collect();
-            let mut event = SqsEvent::default();
-            event.records.push(record);
+            let event = event_of(name, message);
             let until = Instant::now() + Duration::from_secs(300);
             let response = tokio::select! {
                 biased;

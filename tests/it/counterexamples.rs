@@ -31,9 +31,8 @@ use local::{
     demo_model::{Call, Script, Turn},
     emulator::fault::{Fault, Gate, Outbound},
 };
-use queue::Line;
-use store::{CreateOutcome, NewJob, PostOutcome, Record, Store};
-use tests::world::{Worker, World};
+use store::{NewJob, PostOutcome, Record, Store};
+use tests::world::{Worker, World, start};
 use tokio::time::Instant;
 use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
 
@@ -94,12 +93,8 @@ impl Schedule {
             run: None,
             max_at_work: 1,
         };
-        let CreateOutcome::Created(head) = starter.store.create(new, starter.clock.now()).await.unwrap() else {
-            panic!("not created")
-        };
-        let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
-        starter.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
-        Self { world, tools, pushed, job: head.id }
+        let job = start(&starter, new).await;
+        Self { world, tools, pushed, job }
     }
 
     fn worker(&self, name: &str) -> Worker {

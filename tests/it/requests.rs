@@ -5,8 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{
-    continuation::Continuation,
-    id::{JobId, LaneName},
+    id::JobId,
     job::{Asker, JobSpec, ModelSettings, ToolRef, WorkflowSpec},
     lane::LeaseTimes,
     message::Message,
@@ -18,10 +17,12 @@ use local::{
     demo_model::{Call, Script, Turn},
     emulator::fault::Service,
 };
-use queue::Line;
 use serde_json::json;
-use store::{CreateOutcome, Meter, NewJob, Store};
-use tests::world::{Worker, World};
+use store::{Meter, NewJob, Store};
+use tests::{
+    documents::{agent, document, node},
+    world::{Worker, World, start},
+};
 
 /// Longer than any test takes: nothing happens by itself.
 const LONG: Duration = Duration::from_secs(3600);
@@ -47,16 +48,12 @@ async fn count(spec: JobSpec, script: impl FnOnce(&World), watched: bool) -> Ask
     let id = JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1S3".to_owned()).unwrap();
     let asker = Asker::new(id.clone(), "ann".parse().unwrap(), 3600);
     let new = NewJob { asker, spec, key: None, run: None, max_at_work: 1 };
-    let CreateOutcome::Created(head) = upkeep.store.create(new, upkeep.clock.now()).await.unwrap() else {
-        panic!("it was not created");
-    };
+    start(upkeep, new).await;
     if watched {
         world.eyes().watch(&id, upkeep.clock.now() + LONG).await.unwrap();
     }
-    let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
-    upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
     while world.deliver(&worker).await {}
-    assert!(World::at_rest(&world.record(&head.id).await.unwrap()));
+    let done = world.rested(&id).await.expect("nothing is left");
 
     let mut queues = BTreeMap::new();
     for sent in world.faults.sent().into_iter().filter(|sent| sent.service == Service::Sqs) {
@@ -66,7 +63,7 @@ async fn count(spec: JobSpec, script: impl FnOnce(&World), watched: bool) -> Ask
     // What the job says of itself: the deliveries' receiving and deleting as well, which this world does without a client.
     let table: u64 = metered.requests.values().sum();
     let [hidden, sent] = ["ChangeMessageVisibility", "SendMessage"].map(|name| queues.get(name).copied().unwrap_or(0));
-    let said = world.record(&head.id).await.unwrap().head.metrics.requests;
+    let said = done.head.metrics.requests;
     assert_eq!(u64::from(said), table + 3 * hidden + sent);
     assert_eq!(metered.refused, 0);
     let table = metered.requests.into_iter().filter(|(operation, _)| operation != "GetItem").collect();
@@ -134,17 +131,11 @@ async fn a_job_of_one_answer_makes_so_many_requests_and_no_more() {
 
 #[tokio::test]
 async fn a_workflow_of_two_agents_makes_so_many_requests_and_no_more() {
-    let agent = |id: &str| {
-        json!({"id": id, "type": "agent", "position": {"x": 0, "y": 0},
-               "data": {"label": id, "model": id, "prompt": "Write one sentence."}})
-    };
-    let node = |id: &str| json!({"id": id, "type": id, "position": {"x": 0, "y": 0}, "data": {"label": id}});
-    let edge = |from: &str, to: &str| json!({"id": format!("{from}-{to}"), "source": from, "target": to, "sourceHandle": "output"});
-    let document = json!({
-        "meta": {"version": "2.0.0", "name": "Two agents"},
-        "nodes": [node("start"), agent("writer"), agent("editor"), node("output")],
-        "edges": [edge("start", "writer"), edge("writer", "editor"), edge("editor", "output")],
-    });
+    let writes = |id: &str| agent(id, json!({"model": id, "prompt": "Write one sentence."}));
+    let nodes =
+        [node("start", "start", json!({})), writes("writer"), writes("editor"), node("output", "output", json!({}))];
+    let edges = [("start", "output", "writer"), ("writer", "output", "editor"), ("editor", "output", "output")];
+    let document = document("Two agents", &nodes, &edges);
     let checked = workflow::check(&document, &Known::default()).unwrap();
     let input = RunInput { text: "Go".to_owned(), attachments: vec![] };
     let flow = WorkflowSpec { id: None, version: None, workflow: checked.workflow, input, told: vec![] };

@@ -3,23 +3,23 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use domain::{
-    continuation::Continuation,
-    id::{JobId, LaneName},
+    id::JobId,
     job::{Asker, JobSpec, ModelSettings, Status, ToolRef},
     message::Message,
     trace::TraceParent,
 };
-use engine::Clock as _;
 use local::{
     demo_model::{Call, Script, Turn},
     emulator::fault::Fault,
 };
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
-use queue::Line;
 use reqwest::Method;
 use serde_json::json;
-use store::{CreateOutcome, NewJob};
-use tests::{System, world::World};
+use store::NewJob;
+use tests::{
+    System,
+    world::{World, start},
+};
 
 use crate::listening::{Listening, attribute, has_failed};
 
@@ -35,7 +35,7 @@ async fn a_job_is_one_trace_through_a_crash_and_a_takeover() {
     world.model.script("Trace", script);
     let tools = tests::tools::registry();
     let first = world.worker("1", &tools);
-    let job = started(&world, &first.engine.upkeep).await;
+    let job = started(&first.engine.upkeep).await;
     // It dies with the tool's result in its hands.
     world.faults.when(|sent| sent.operation == "PutItem" && sent.summary.contains("#call#"), Fault::CutBefore);
     assert!(world.deliver(&first).await);
@@ -124,7 +124,7 @@ fn only<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     found[0]
 }
 
-async fn started(world: &World, upkeep: &engine::Upkeep) -> JobId {
+async fn started(upkeep: &engine::Upkeep) -> JobId {
     let new = NewJob {
         asker: Asker::new(JOB.parse().unwrap(), "ann".parse().unwrap(), 3600),
         spec: JobSpec {
@@ -137,10 +137,5 @@ async fn started(world: &World, upkeep: &engine::Upkeep) -> JobId {
         run: None,
         max_at_work: 1,
     };
-    let CreateOutcome::Created(head) = upkeep.store.create(new, world.clock.now()).await.unwrap() else {
-        panic!("not created")
-    };
-    let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
-    upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
-    head.id
+    start(upkeep, new).await
 }

@@ -12,11 +12,12 @@ use std::{
 };
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use aws_sdk_sqs::types::MessageSystemAttributeName;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use domain::{
-    id::{JobId, WriterId},
+    continuation::Continuation,
+    id::{JobId, LaneName, WriterId},
     lane::LeaseTimes,
     time::Timestamp,
 };
@@ -29,8 +30,8 @@ use local::{
     },
 };
 use model_client::ModelClient;
-use queue::{ContinuationQueue, bus::EventBus};
-use store::{Record, Store};
+use queue::{ContinuationQueue, Line, bus::EventBus};
+use store::{CreateOutcome, NewJob, Record, Store};
 use tokio::time::Instant;
 use tools::ToolRegistry;
 
@@ -197,19 +198,7 @@ impl World {
                 .unwrap();
             let Some(message) = received.messages.unwrap_or_default().pop() else { continue };
             let receipt = message.receipt_handle.clone().unwrap();
-            let mut record = SqsMessage::default();
-            record.message_id = message.message_id;
-            record.receipt_handle = message.receipt_handle;
-            record.body = message.body;
-            record.event_source_arn = Some(EmbeddedSqs::queue_arn(name));
-            record.attributes = message
-                .attributes
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(name, value)| (name.as_str().to_owned(), value))
-                .collect();
-            let mut event = SqsEvent::default();
-            event.records.push(record);
+            let event = event_of(name, message);
             let until = Instant::now() + Duration::from_secs(300);
             let response = tokio::select! {
                 biased;
@@ -243,8 +232,39 @@ impl World {
         self.eyes().whole(job).await.unwrap()
     }
 
-    /// Whether nothing is left to do: the job is over and owes nothing, no lane is open, no message waits.
+    /// A job's record, if nothing is left to do and no message is on its way, nor with a worker.
+    pub async fn rested(&self, job: &JobId) -> Option<Record> {
+        let record = self.record(job).await.unwrap();
+        let is_empty = |name| self.sqs.depth(name) == Default::default();
+        (Self::at_rest(&record) && is_empty(STARTS) && is_empty(CONTINUATIONS)).then_some(record)
+    }
+
+    /// Whether by its record nothing is left to do: the job is over and owes nothing, and no lane is open. Of messages it
+    /// says nothing.
     pub fn at_rest(record: &Record) -> bool {
         record.head.status().is_finished() && !record.head.owed().any() && record.lanes.values().all(|lane| !lane.open)
     }
+}
+
+/// Creates a job and sends the message of its first turn.
+pub async fn start(upkeep: &Upkeep, new: NewJob) -> JobId {
+    let created = upkeep.store.create(new, upkeep.clock.now()).await.unwrap();
+    let CreateOutcome::Created(head) = created else { panic!("not created: {created:?}") };
+    let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
+    upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
+    head.id
+}
+
+/// What the event source makes of a message from a queue of this name.
+pub fn event_of(queue: &str, message: Message) -> SqsEvent {
+    let mut record = SqsMessage::default();
+    record.message_id = message.message_id;
+    record.receipt_handle = message.receipt_handle;
+    record.body = message.body;
+    record.event_source_arn = Some(EmbeddedSqs::queue_arn(queue));
+    let attributes = message.attributes.unwrap_or_default().into_iter();
+    record.attributes = attributes.map(|(name, value)| (name.as_str().to_owned(), value)).collect();
+    let mut event = SqsEvent::default();
+    event.records.push(record);
+    event
 }

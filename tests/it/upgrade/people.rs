@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use domain::{
     approval::ApprovalRule,
-    continuation::Continuation,
     id::{JobId, LaneName},
     input_request::InputRequest,
     job::{Asker, JobSpec, ModelSettings, Status, ToolRef},
@@ -16,8 +15,8 @@ use domain::{
 };
 use local::demo_model::{Call, Script, Turn};
 use queue::Line;
-use store::{AnswerOutcome, CreateOutcome, NewJob};
-use tests::world::{Worker, World};
+use store::{AnswerOutcome, NewJob};
+use tests::world::{self, Worker, World};
 
 use super::{
     FORM,
@@ -42,7 +41,6 @@ fn script(world: &World) {
 }
 
 async fn start(by: &Worker, id: &str, spec: JobSpec) {
-    let upkeep = &by.engine.upkeep;
     let asker = Asker::new(id.parse().unwrap(), "ann".parse().unwrap(), 30 * 24 * 3600);
     let spec = JobSpec {
         settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
@@ -51,10 +49,7 @@ async fn start(by: &Worker, id: &str, spec: JobSpec) {
         ..spec
     };
     let new = NewJob { asker, spec, key: None, run: None, max_at_work: 100 };
-    let created = upkeep.store.create(new, upkeep.clock.now()).await.unwrap();
-    assert!(matches!(created, CreateOutcome::Created(_)), "{created:?}");
-    let first = Continuation { job: id.parse().unwrap(), lane: LaneName::main(), turn: 1 };
-    upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
+    world::start(&by.engine.upkeep, new).await;
 }
 
 /// Somebody approves the first question that is open. Whether there was one.

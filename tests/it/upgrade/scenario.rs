@@ -11,7 +11,6 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{
-    continuation::Continuation,
     event::EventBody,
     id::{JobId, LaneName},
     job::{Asker, JobSpec, ModelSettings, Status, ToolRef},
@@ -23,9 +22,8 @@ use local::{
     demo_model::{Call, DemoModel, Fault, Script, Turn},
     emulator::fault::Gate,
 };
-use queue::Line;
-use store::{CreateOutcome, IdempotencyKey, NewJob, Record};
-use tests::world::{Worker, World};
+use store::{IdempotencyKey, NewJob, Record};
+use tests::world::{self, Worker, World};
 use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
 
 /// In its second turn, whose answer is recorded: one of its calls is finished, another was begun. Its worker is dead.
@@ -252,7 +250,6 @@ impl Scene {
 }
 
 async fn start(worker: &Worker, job: &Expected) -> JobId {
-    let upkeep = &worker.engine.upkeep;
     let asker = Asker {
         thread: Some("a thread".parse().unwrap()),
         message: Some("a message".parse().unwrap()),
@@ -268,10 +265,5 @@ async fn start(worker: &Worker, job: &Expected) -> JobId {
     };
     let key = IdempotencyKey { key: format!("key of {}", job.input), fingerprint: "f".to_owned() };
     let new = NewJob { asker, spec, key: Some(key), run: None, max_at_work: 100 };
-    let CreateOutcome::Created(head) = upkeep.store.create(new, upkeep.clock.now()).await.unwrap() else {
-        panic!("it was there")
-    };
-    let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
-    upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
-    head.id
+    world::start(&worker.engine.upkeep, new).await
 }
