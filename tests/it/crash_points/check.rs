@@ -143,7 +143,12 @@ pub(super) async fn check_nothing_is_left(run: &Run) {
     let told: Vec<_> = told.into_iter().filter(|event| !waits(event)).collect();
     assert!(!told.is_empty(), "the job's end was not told");
     assert!(told.iter().all(|event| event["detail"] == told[0]["detail"]), "{told:?}");
-    let (due, _) = run.world.eyes().due(domain::time::Timestamp::from_millis(i64::MAX), 100, store::DueFrom::default()).await.unwrap();
+    let (due, _) = run
+        .world
+        .eyes()
+        .due(domain::time::Timestamp::from_millis(i64::MAX), 100, store::DueFrom::default())
+        .await
+        .unwrap();
     assert_eq!(due, []);
     // Room for another job: the first has left its user's set.
     let another = new_job(JobId::from_ulid("01JDA7Q3W5T8Z2K4M6N8P0R1T0").unwrap(), &TEXT_ONLY);
