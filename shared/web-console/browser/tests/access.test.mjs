@@ -283,3 +283,41 @@ test("a token is pasted, kept for the tab, sent with each request, and asked for
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
   await context.close();
 });
+
+test("a link does not sign in somebody else without a question, and the page says who is signed in", async () => {
+  const { page, context } = await openTab(browser);
+  const jwt = (claims) => `e30.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.s`;
+  const [own, renewed, other] = [{ sub: "ann", name: "Ann" }, { sub: "ann", name: "Ann", exp: 2 }, { sub: "eve" }].map(jwt);
+  let last;
+  await context.route("**/console.json", (route) =>
+    route.fulfill({ json: { api: "", sign_in: "bearer", streams_at_api: true, embedders: [], version: "0.1.0" } }));
+  await context.route(/\/(jobs\?|tools)/, (route) => {
+    last = route.request().headers().authorization;
+    return route.continue();
+  });
+  const follow = async (token) => {
+    await page.goto("about:blank");
+    await page.goto(`${system.url}/#token=${token}&route=/new`);
+    await page.locator(".tool").first().waitFor();
+    assert.equal(new URL(page.url()).hash, "#/new");
+  };
+  const kept = () => page.evaluate(() => sessionStorage.getItem("nightshift.token"));
+  await follow(own);
+  await page.getByText("Ann (ann)").waitFor();
+  await follow(renewed);
+  assert.equal(await kept(), renewed, "the same user's token is taken as it comes");
+  await follow(other);
+  const question = page.getByRole("dialog", { name: "Sign in as somebody else?" });
+  await question.getByText("eve").waitFor();
+  assert.deepEqual(await violations(page), []);
+  assert.deepEqual([await kept(), last], [renewed, `Bearer ${renewed}`]);
+  await question.getByRole("button", { name: "Stay signed in" }).click();
+  await question.waitFor({ state: "detached" });
+  await page.reload();
+  await page.getByText("Ann (ann)").waitFor();
+  await follow(other);
+  await question.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.locator(".user", { hasText: "eve" }).waitFor();
+  assert.equal(await kept(), other);
+  await context.close();
+});

@@ -1,7 +1,7 @@
 // The HTTP API, one function for each thing that the page does with it.
 
 import type { Job, JobSummary, Status, Tool, WorkflowDocument } from "./picture/event.ts";
-import { askEmbedder, config, refused, token } from "./session.ts";
+import { askEmbedder, config, refuse, token } from "./session.ts";
 
 export interface Detail {
   param?: string;
@@ -58,7 +58,7 @@ export async function send<T>(method: string, path: string, body?: unknown, opti
   if (!answer.ok) {
     const error = await failure(answer);
     if (error.status === 401 && config.value.sign_in === "bearer") {
-      refused.value = true;
+      refuse();
       askEmbedder();
     }
     throw error;

@@ -1,6 +1,7 @@
 // Who is signed in, and how the page was told. A token is kept for this tab only: in sessionStorage, never elsewhere.
 
 import { signal } from "@preact/signals";
+import { isSameUser } from "./whose.ts";
 
 export interface Config {
   /** Before the API's paths; empty when it is this page's origin. */
@@ -20,6 +21,8 @@ export const config = signal<Config>({ api: "", sign_in: "none", streams_at_api:
 export const token = signal<string | null>(read());
 /** The API refused the token. */
 export const refused = signal(false);
+/** A token of somebody else's that a link brought: whoever is signed in is asked first. */
+export const offered = signal<string | null>(null);
 
 function read(): string | null {
   try {
@@ -29,8 +32,10 @@ function read(): string | null {
   }
 }
 
+const bare = (value: string): string => value.trim().replace(/^bearer\s+/i, "");
+
 export function signIn(value: string): void {
-  const cleaned = value.trim().replace(/^bearer\s+/i, "");
+  const cleaned = bare(value);
   if (cleaned === "") {
     return;
   }
@@ -40,19 +45,34 @@ export function signIn(value: string): void {
     // Without storage the token lives as long as the page.
   }
   refused.value = false;
+  offered.value = null;
   token.value = cleaned;
 }
 
 export function signOut(): void {
+  forget();
+  offered.value = null;
+  token.value = null;
+}
+
+/** The API says that the token is none: it is not kept, and may be replaced without a question. */
+export function refuse(): void {
+  forget();
+  refused.value = true;
+}
+
+function forget(): void {
   try {
     sessionStorage.removeItem(KEY);
   } catch {
     // there was nothing to remove it from
   }
-  token.value = null;
 }
 
-/** A token in the address (`#token=…`) is taken and the address made clean, so that it is neither shared nor kept. */
+/**
+ * A token in the address (`#token=…`) is taken and the address made clean, so that it is neither shared nor kept. Anybody
+ * can make such a link: where another user is signed in it is only offered, or people would work in somebody else's name.
+ */
 export function takeTokenFromAddress(): void {
   const fragment = location.hash.replace(/^#/, "");
   const parameters = new URLSearchParams(fragment);
@@ -62,7 +82,11 @@ export function takeTokenFromAddress(): void {
   }
   const route = parameters.get("route") ?? "/";
   history.replaceState(null, "", `${location.pathname}${location.search}#${route.startsWith("/") ? route : "/"}`);
-  signIn(given);
+  if (token.value === null || isSameUser(token.value, bare(given))) {
+    signIn(given);
+  } else {
+    offered.value = bare(given);
+  }
 }
 
 /** The embedding page may pass a token: it is told that this page is ready, and only the configured origins are heard. */

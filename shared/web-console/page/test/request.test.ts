@@ -4,6 +4,7 @@ import { ago, duration, firstSentence, money, oneLine, pretty, visible } from ".
 import { body, cut, EMPTY_DRAFT, readDocument } from "../src/request.ts";
 import { parse, to } from "../src/route.ts";
 import { data, fields } from "../src/schema.ts";
+import { called, isSameUser, whose } from "../src/whose.ts";
 
 test("only what was filled in is sent", () => {
   assert.deepEqual(body({ ...EMPTY_DRAFT, input: "Hi" }), { input: "Hi", metadata: { title: "Hi" } });
@@ -96,4 +97,15 @@ test("what is approved is shown as it is written", () => {
   assert.equal(pretty("no json\u202e\r\n"), "no json\\u202e\n");
   assert.equal(visible("e\u0301 👩\u200d👧 \u{e0041}"), "e\u0301 👩\u200d👧 \\udb40\\udc41");
   assert.equal(oneLine('{"a":"x\u202e"}'), "a: x\\u202e");
+});
+
+test("a token says whose it is, and two of the same user are told from those of two", () => {
+  const jwt = (claims: object) => `e30.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.s`;
+  assert.deepEqual(whose(jwt({ sub: "u1", name: "Zoë" })), { sub: "u1", name: "Zoë" });
+  assert.equal(called(jwt({ sub: "u1", name: "Zoë" })), "Zoë (u1)");
+  assert.equal(called(jwt({ sub: "auth0|1" })), "auth0|1");
+  for (const none of ["", "a.b.c", "x", jwt({ name: "Zoë" }), jwt([])]) assert.equal(whose(none), undefined, none);
+  assert.ok(isSameUser(jwt({ sub: "u1", exp: 1 }), jwt({ sub: "u1", exp: 2 })));
+  assert.ok(!isSameUser(jwt({ sub: "u1", name: "Zoë" }), jwt({ sub: "u2", name: "Zoë" })));
+  assert.ok(isSameUser("a.b.c", "a.b.c") && !isSameUser("a.b.c", "d.e.f"));
 });

@@ -4,12 +4,13 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { isFinished } from "../picture/event.ts";
 import { route, to } from "../route.ts";
-import { config, refused, signOut, token } from "../session.ts";
+import { config, offered, refused, signIn, signOut, token } from "../session.ts";
 import { type Theme, theme } from "../theme.ts";
 import { announcement, close, watching } from "../watching.ts";
+import { called } from "../whose.ts";
 import { JobList } from "./job_list.tsx";
 import { JobPage } from "./job_page.tsx";
-import { Icon } from "./parts.tsx";
+import { Confirm, Icon } from "./parts.tsx";
 import { SignIn } from "./sign_in.tsx";
 import { StartForm } from "./start_form.tsx";
 
@@ -59,10 +60,33 @@ export function App(): JSX.Element {
           <Follow main={main} content={content} />
         </main>
       )}
+      <Offer />
       <p class="hidden" role="status" aria-live="polite">
         {announcement.value}
       </p>
     </div>
+  );
+}
+
+/** A link that would sign in somebody else: it may come from anybody. */
+function Offer(): JSX.Element | null {
+  const [given, had] = [offered.value, token.value];
+  if (config.value.sign_in !== "bearer" || given === null || had === null) {
+    return null;
+  }
+  return (
+    <Confirm
+      title="Sign in as somebody else?"
+      action="Sign in"
+      keep="Stay signed in"
+      onConfirm={() => signIn(given)}
+      onClose={() => (offered.value = null)}
+    >
+      <p>
+        The link that you followed signs this tab in as <strong>{called(given)}</strong>. You are <strong>{called(had)}</strong>. What you
+        write would be the other user's to read.
+      </p>
+    </Confirm>
   );
 }
 
@@ -91,9 +115,14 @@ function Side({ locked }: { locked: boolean }): JSX.Element {
       <div class="side-foot">
         <ThemeChoice />
         {config.value.sign_in === "bearer" && token.value !== null && (
-          <button type="button" class="button small ghost" onClick={signOut}>
-            <Icon name="out" /> Sign out
-          </button>
+          <>
+            <span class="user" title={called(token.value)}>
+              {called(token.value)}
+            </span>
+            <button type="button" class="button small ghost" onClick={signOut}>
+              <Icon name="out" /> Sign out
+            </button>
+          </>
         )}
         <span class="version">{config.value.version}</span>
       </div>

@@ -133,6 +133,8 @@ export function Confirm(props: {
   title: string;
   children: ComponentChildren;
   action: string;
+  /** What closes it without doing anything. */
+  keep?: string;
   danger?: boolean;
   onConfirm: () => void;
   onClose: () => void;
@@ -157,7 +159,7 @@ export function Confirm(props: {
       <div>{props.children}</div>
       <div class="buttons">
         <button type="button" class="button" onClick={close}>
-          Keep it
+          {props.keep ?? "Keep it"}
         </button>
         <button
           type="button"
