@@ -146,6 +146,26 @@ test("the network is cut and restored: it is said, and nothing is missing or dou
   assert.equal((await page.locator(".timeline .prose").innerText()).trim(), output);
 });
 
+test("without a network, what answers all the same is followed", async () => {
+  const { page } = await tab();
+  const rest = gate();
+  model.on("on this machine", async ({ say }) => {
+    say("here");
+    await rest.opened;
+    say(" and there");
+  });
+  await page.addInitScript(() => Object.defineProperty(Navigator.prototype, "onLine", { get: () => false }));
+  await ask(page, system.url, "on this machine");
+  await page.getByText("here").waitFor();
+  const streams = page.waitForRequest("**/jobs/*/stream?*");
+  await page.evaluate(() => window.dispatchEvent(new Event("offline")));
+  await streams;
+  rest.open();
+  await page.getByRole("region", { name: "Outcome" }).waitFor();
+  assert.equal((await page.locator(".timeline .prose").innerText()).trim(), "here and there");
+  assert.equal(await page.getByText("You are offline.").count(), 0);
+});
+
 test("a server that is away is tried again by itself, and at once when asked", async () => {
   const { page, context } = await tab();
   const rest = gate();

@@ -18,6 +18,8 @@ export type Connection =
 const SILENCE_MS = 40_000;
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 15_000;
+/** Why an attempt was ended that is to be followed by another one at once. */
+const AGAIN = "again";
 
 interface Watcher {
   events: (events: LogEvent[]) => void;
@@ -39,7 +41,8 @@ export class Follower {
     private cursor: number,
     private readonly watcher: Watcher,
   ) {
-    window.addEventListener("offline", this.cut, { signal: this.ended.signal });
+    // What the browser says of the network is a hint: this machine's own address answers without any.
+    window.addEventListener("offline", this.again, { signal: this.ended.signal });
     window.addEventListener("online", this.now, { signal: this.ended.signal });
     void this.run();
   }
@@ -56,17 +59,13 @@ export class Follower {
     this.wake?.();
   }
 
-  private readonly cut = (): void => {
-    this.attempt.abort();
+  /** Finds out whether there is still a way: a connection without one can stay silent for long. */
+  private readonly again = (): void => {
+    this.attempt.abort(AGAIN);
   };
 
   private async run(): Promise<void> {
     while (!this.ended.signal.aborted) {
-      if (!navigator.onLine) {
-        this.watcher.connection({ state: "offline" });
-        await this.pause(undefined);
-        continue;
-      }
       if (this.tries === 0) {
         this.watcher.connection({ state: "connecting" });
       }
@@ -88,18 +87,19 @@ export class Follower {
           this.ended.abort();
           return;
         }
-        await this.waitAfterFailure();
+        if (this.attempt.signal.reason !== AGAIN) {
+          await this.waitAfterFailure();
+        }
       }
     }
   }
 
   private async waitAfterFailure(): Promise<void> {
-    if (!navigator.onLine) {
-      return;
-    }
     this.tries += 1;
     const delay = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.tries - 1)) * (0.8 + Math.random() * 0.4);
-    this.watcher.connection({ state: "lost", retryAt: Date.now() + delay, tries: this.tries });
+    this.watcher.connection(
+      navigator.onLine ? { state: "lost", retryAt: Date.now() + delay, tries: this.tries } : { state: "offline" },
+    );
     await this.pause(delay);
   }
 
@@ -190,9 +190,9 @@ export class Follower {
     }
   };
 
-  private pause(ms: number | undefined): Promise<void> {
+  private pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = ms === undefined ? undefined : setTimeout(resolve, ms);
+      const timer = setTimeout(resolve, ms);
       this.wake = () => {
         clearTimeout(timer);
         resolve();

@@ -99,7 +99,7 @@ export function forget(id: string): void {
 export function keepFresh(): void {
   setInterval(() => {
     const changing = jobs.value.some((job) => !isFinished(job.status));
-    if (!document.hidden && (changing || problem.value !== null) && navigator.onLine) {
+    if (!document.hidden && (changing || problem.value !== null)) {
       void reload();
     }
   }, REFRESH_MS);
