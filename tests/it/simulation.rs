@@ -124,5 +124,4 @@ missed! {
     the_tail_must_be_read_before_the_claim: TailAfterClaim from 10;
     the_head_must_count_the_lanes_at_work: HeadUncounted from 3;
     an_answer_must_be_counted: PendingStays from 7;
-    an_expiry_must_be_fenced: ExpiryUnfenced from 130;
 }

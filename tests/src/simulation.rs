@@ -147,7 +147,6 @@ struct State {
 #[derive(Default)]
 struct Being {
     is_alive: bool,
-    machine: usize,
     /// How far its clock is ahead.
     ahead: Duration,
     asleep_until: Option<Instant>,
@@ -163,9 +162,8 @@ struct Being {
     has_asked: bool,
     /// What meets trouble again.
     unlucky: Option<(String, Trouble, u32)>,
-    /// For mutations: its lane as it was claimed, and as it was when it last asked for the log's end.
+    /// For mutations: its lane as it was claimed, and whether it has written an item since.
     claimed: Option<Value>,
-    lane_before_tail: Option<Value>,
     has_put: bool,
 }
 

@@ -25,17 +25,16 @@ static PARTITIONS: AtomicU64 = AtomicU64::new(0);
 
 impl Sim {
     pub(super) fn process(&self, kind: &str) -> Process {
-        let (name, machine) = {
+        let name = {
             let mut state = self.state();
             state.n_processes += 1;
-            let machine = usize::try_from(state.random.below(2)).unwrap();
-            (format!("{kind}{}", state.n_processes), machine)
+            format!("{kind}{}", state.n_processes)
         };
         let mut ahead = Duration::ZERO;
         if kind == "worker" && self.now() < WEATHER_LASTS && self.draw(|random| random.chance(self.0.weather.hasty)) {
             ahead = self.draw(|random| random.millis(2_000..14_000));
         }
-        let life = Being { is_alive: true, machine, ahead, ..Being::default() };
+        let life = Being { is_alive: true, ahead, ..Being::default() };
         self.state().processes.insert(name.clone(), life);
         self.0.faults.process(&name)
     }
@@ -118,9 +117,6 @@ impl Clock for SimClock {
 
     fn fresh_name(&self) -> WriterId {
         let n = self.names.fetch_add(1, Ordering::Relaxed);
-        if n == 0 && self.process.starts_with("worker") {
-            return self.sim.owner_name(&self.process).parse().unwrap();
-        }
         format!("{}-of-{n}", self.process).parse().unwrap()
     }
 

@@ -35,16 +35,12 @@ pub enum Mutation {
     CallsUnconditional,
     /// A call's end is recorded whoever has taken it over.
     FinishUnconditional,
-    /// A call becomes `unknown` even when it has ended (counterexample 11): in its schedule.
-    UnknownUnconditional,
     /// The last commit does not look at the inbox.
     FinalIgnoresInbox,
     /// Ending a job leaves its lanes open (counterexample 3).
     EndLeavesLanesOpen,
     /// The sweeper removes the due time (counterexample 17).
     SweeperClearsDue,
-    /// That a job stands still is said whatever has happened meanwhile: in its schedule.
-    StallUnconditional,
     /// A commit does not record that a continuation is owed.
     ContinuationNotOwed,
     /// The last commit does not record what is owed after it (counterexample 15).
@@ -53,26 +49,19 @@ pub enum Mutation {
     RestartVoidsNothing,
     /// `turn.restarted` takes back the recorded answer as well (counterexample 7).
     RestartVoidsEverything,
-    /// The owner of a lease is the process, not the invocation (counterexample 5): in its schedule.
-    OwnerIsProcess,
     /// An append that was refused goes on without the lease.
     AppendWithoutLease,
-    /// An append that was refused looks at the lease first and at the tail then (counterexample 2): in its
-    /// schedule.
-    LeaseBeforeTail,
     /// The tail is read after the claim (counterexample 1).
     TailAfterClaim,
     /// Pauses, answers and ends of lanes do not ask for the head's count.
     HeadUncounted,
     /// An answer leaves the count of those that are missing.
     PendingStays,
-    /// That a question has expired is recorded without the lease, and whether it was answered or not.
-    ExpiryUnfenced,
 }
 
 impl Mutation {
     /// All of them, each with the weather in which its rule is missed.
-    pub const ALL: [(Self, Weather); 25] = [
+    pub const ALL: [(Self, Weather); 20] = [
         (Self::EventsOverwrite, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::ClaimUnconditional, Weather::ZOMBIES.aimed_at("Update lane#main")),
         (Self::ClaimIgnoresClosed, Weather::CANCELLED.aimed_at("Update lane#main")),
@@ -82,22 +71,17 @@ impl Mutation {
         (Self::StartedUnfenced, Weather::CANCELLED.aimed_at("#call#")),
         (Self::CallsUnconditional, Weather::ZOMBIES.aimed_at("#call#")),
         (Self::FinishUnconditional, Weather::ZOMBIES.aimed_at("#call#")),
-        (Self::UnknownUnconditional, Weather::ZOMBIES.aimed_at("#call#")),
         (Self::FinalIgnoresInbox, Weather::CONVERSATION),
         (Self::EndLeavesLanesOpen, Weather::CANCELLED),
         (Self::SweeperClearsDue, Weather::POST_OFFICE),
-        (Self::StallUnconditional, Weather::CANCELLED.aimed_at("ConditionCheck head")),
         (Self::ContinuationNotOwed, Weather::POST_OFFICE),
         (Self::TerminalNotOwed, Weather::CANCELLED.aimed_at("Put event#")),
         (Self::RestartVoidsNothing, Weather::DEATHS),
         (Self::RestartVoidsEverything, Weather::DEATHS),
-        (Self::OwnerIsProcess, Weather::ZOMBIES.aimed_at("Put event#")),
         (Self::AppendWithoutLease, Weather::ZOMBIES.aimed_at("Put event#")),
-        (Self::LeaseBeforeTail, Weather::ZOMBIES.aimed_at("event#")),
         (Self::TailAfterClaim, Weather::CANCELLED.aimed_at("Put event#")),
         (Self::HeadUncounted, Weather::CROWD.aimed_at("Update head")),
         (Self::PendingStays, Weather::PEOPLE),
-        (Self::ExpiryUnfenced, Weather::SLEEPERS.aimed_at("Put input#")),
     ];
 
     /// Rewrites a request on its way out.
@@ -134,9 +118,6 @@ impl Mutation {
                     }
                 }
                 Self::FinishUnconditional if is_put && records_call => set_condition(write, ANYTHING_AT_ALL),
-                Self::UnknownUnconditional if is_transaction && token.contains("-u") && kind == "Put" => {
-                    set_condition(write, ANYTHING_AT_ALL);
-                }
                 Self::FinalIgnoresInbox => {
                     set_condition(write, &condition.replace(" AND #inbox = :inbox", ""));
                 }
@@ -144,9 +125,6 @@ impl Mutation {
                     write["UpdateExpression"] = json!("REMOVE #due_at, #due_shard");
                     write["ExpressionAttributeNames"]["#due_shard"] = json!("due_shard");
                     prune(write);
-                }
-                Self::StallUnconditional if token.ends_with("-stall") => {
-                    set_condition(write, if kind == "Put" { ANYTHING_AT_ALL } else { ANYTHING });
                 }
                 Self::ContinuationNotOwed if is_update && sets(write, "#turn") && sort.starts_with("lane#") => {
                     let expression = write["UpdateExpression"].as_str().unwrap_or_default();
@@ -177,12 +155,6 @@ impl Mutation {
                     write["ExpressionAttributeValues"][":left"] =
                         write["ExpressionAttributeValues"][":pending"].clone();
                 }
-                Self::ExpiryUnfenced if token.contains("-x") => {
-                    unfence(write, &condition);
-                    if sort.starts_with("input#") {
-                        set_condition(write, ANYTHING_AT_ALL);
-                    }
-                }
                 Self::RestartVoidsNothing => set_restart(write, 1_000_000),
                 Self::RestartVoidsEverything => set_restart(write, 0),
                 _ => {}
@@ -195,21 +167,6 @@ impl Mutation {
                 let expression = item["Update"]["UpdateExpression"].as_str().unwrap_or_default();
                 !expression.contains("#epoch = #epoch + :one")
             });
-        }
-    }
-}
-
-/// Before a request is carried out: what a broken reader remembers.
-pub(super) fn before_arrival(sim: &Sim, call: &Call) {
-    let Some(mutation) = sim.0.mutation else { return };
-    let is_tail = call.operation() == "Query" && call.body["ScanIndexForward"] == false;
-    if mutation == Mutation::LeaseBeforeTail && is_tail {
-        let pk = call.body["ExpressionAttributeValues"][":pk"]["S"].as_str().unwrap_or_default();
-        let lane = sim.table().item(pk, "lane#main");
-        let mut state = sim.state();
-        let being = state.processes.entry(call.process.clone()).or_default();
-        if being.claimed.is_some() {
-            being.lane_before_tail = lane;
         }
     }
 }
@@ -245,13 +202,9 @@ pub(super) fn answered(sim: &Sim, call: &Call, answer: Answer) -> Answer {
     if call.operation() != "GetItem" || !sort_of(&call.body).starts_with("lane#") {
         return answer;
     }
-    let mut state = sim.state();
-    let being = state.processes.entry(call.process.clone()).or_default();
-    let told = match mutation {
-        Mutation::AppendWithoutLease => being.claimed.clone(),
-        Mutation::LeaseBeforeTail => being.lane_before_tail.clone(),
-        _ => None,
-    };
+    let state = sim.state();
+    let claimed = state.processes.get(&call.process).and_then(|being| being.claimed.as_ref());
+    let told = claimed.filter(|_| mutation == Mutation::AppendWithoutLease);
     told.map_or(answer, |lane| Answer::json(200, &json!({"Item": lane})))
 }
 

@@ -10,7 +10,6 @@ use super::{
     Sim, WEATHER_LASTS, flow, model,
     model::Course,
     mutation,
-    mutation::Mutation,
     plot::{Effect, Said},
     weather::{Fate, Trouble},
     wire::{Answer, Call, owner_of, partition_of, sort_of},
@@ -38,7 +37,9 @@ impl Sim {
         };
         // A viewer that dies comes back with its cursor: it has lost an answer, no more.
         let trouble = match trouble {
-            Some(Trouble::DieBefore | Trouble::DieAfter | Trouble::Pause) if call.process.starts_with("viewer") => {
+            Some(Trouble::DieBefore | Trouble::DieAfter | Trouble::Pause)
+                if call.process.starts_with("viewer") =>
+            {
                 Some(Trouble::LoseAnswer)
             }
             other => other,
@@ -143,7 +144,6 @@ impl Sim {
         let is_over = self.state().is_over;
         let repeated =
             call.body["ClientRequestToken"].as_str().is_some_and(|token| self.state().tokens.contains(token));
-        mutation::before_arrival(self, call);
         let mut answer = self.table().ask(&mutation::at_arrival(self, call));
         if call.is_write() && answer.status == 200 && !repeated {
             if let Some(token) = call.body["ClientRequestToken"].as_str() {
@@ -306,9 +306,9 @@ impl Sim {
     /// read as one for the model is its own, and what the turn has to know was read, whichever came first.
     pub(super) fn answered(&self, call: &Call, answer: &Answer) {
         if answer.status >= 500 {
-            return;
+            return; // it is asked again
         }
-        let (me, items) = (self.owner_name(&call.process), answer.items());
+        let (me, items) = (first_name(&call.process), answer.items());
         let is_ours = |lane: &&Value| owner_of(&lane["lease"]) == Some(me.as_str());
         let ours = items.iter().find(is_ours).map(sort_of);
         let asking = || items.iter().filter(|item| self.asks(item)).map(|lane| sort_of(lane).to_owned()).collect();
@@ -357,13 +357,9 @@ impl Sim {
             mutation.apply(call);
         }
     }
+}
 
-    /// What an invocation calls itself in its lease: its first fresh name.
-    pub(super) fn owner_name(&self, process: &str) -> String {
-        if self.0.mutation == Some(Mutation::OwnerIsProcess) {
-            let machine = self.state().processes.get(process).map_or(0, |life| life.machine);
-            return format!("machine-{machine}-{machine}");
-        }
-        format!("{process}-of-0")
-    }
+/// What an invocation calls itself in its lease.
+fn first_name(process: &str) -> String {
+    format!("{process}-of-0")
 }
