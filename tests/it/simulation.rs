@@ -78,16 +78,16 @@ fn all_well(seeds: Range<u64>, weather: Weather) -> u64 {
     all
 }
 
-/// The rule is missed by one of sixty seeds; one that is known to do so comes first.
+/// The rule is missed by one of sixty seeds, to which nothing happens with it; one that is known to do so comes first. A
+/// panic, or a request that is no request any more, says nothing of the rule.
 fn is_missed(mutation: Mutation, first: u64) -> String {
     let weather = Mutation::ALL.iter().find(|(known, _)| *known == mutation).expect("it has a weather").1;
     let found = (first..first + 60).find_map(|seed| {
-        // Code that relies on the rule may well panic without it.
-        let report = panic::catch_unwind(|| run(seed, weather, Some(mutation)));
-        let violations = report.map_or_else(|_| vec!["a panic".to_owned()], |report| report.violations);
-        violations.into_iter().next().map(|violation| (seed, violation))
+        let Report { violations, broken, .. } = run(seed, weather, Some(mutation));
+        violations.into_iter().next().filter(|_| broken.is_empty()).map(|violation| (seed, violation))
     });
     let (seed, violation) = found.unwrap_or_else(|| panic!("{mutation:?} is not found by sixty seeds from {first} on"));
+    all_well(seed..seed + 1, weather);
     format!("{mutation:?}: seed {seed}: {violation}")
 }
 
@@ -104,24 +104,24 @@ macro_rules! missed {
 }
 
 missed! {
-    events_must_not_overwrite_one_another: EventsOverwrite from 10;
-    a_claim_must_have_a_condition: ClaimUnconditional from 2;
-    a_claim_must_ask_whether_the_lane_is_as_it_was_read: ClaimIgnoresClosed from 49;
-    a_claim_must_ask_for_the_epoch: ClaimWithoutEpoch from 1;
-    a_checkpoint_must_be_fenced: CheckpointUnfenced from 44;
-    a_commit_must_be_fenced: CommitUnfenced from 130;
-    the_start_of_a_tool_must_be_fenced: StartedUnfenced from 16;
-    the_record_of_a_call_must_have_a_condition: CallsUnconditional from 130;
-    the_end_of_a_call_must_be_recorded_by_who_runs_it: FinishUnconditional from 150;
-    the_last_commit_must_look_at_the_inbox: FinalIgnoresInbox from 3;
+    events_must_not_overwrite_one_another: EventsOverwrite from 18;
+    a_claim_must_have_a_condition: ClaimUnconditional from 29;
+    a_claim_must_ask_whether_the_lane_is_as_it_was_read: ClaimIgnoresClosed from 15;
+    a_claim_must_ask_for_the_epoch: ClaimWithoutEpoch from 5;
+    a_checkpoint_must_be_fenced: CheckpointUnfenced from 18;
+    a_commit_must_be_fenced: CommitUnfenced from 57;
+    the_start_of_a_tool_must_be_fenced: StartedUnfenced from 69;
+    the_record_of_a_call_must_have_a_condition: CallsUnconditional from 17;
+    the_end_of_a_call_must_be_recorded_by_who_runs_it: FinishUnconditional from 56;
+    the_last_commit_must_look_at_the_inbox: FinalIgnoresInbox from 4;
     every_end_must_close_the_lanes: EndLeavesLanesOpen from 0;
-    the_sweeper_must_not_remove_a_due_time: SweeperClearsDue from 1;
-    a_commit_must_record_what_it_owes: ContinuationNotOwed from 8;
-    the_last_commit_must_record_what_it_owes: TerminalNotOwed from 258;
+    the_sweeper_must_not_remove_a_due_time: SweeperClearsDue from 2;
+    a_commit_must_record_what_it_owes: ContinuationNotOwed from 2;
+    the_last_commit_must_record_what_it_owes: TerminalNotOwed from 50;
     a_restart_must_take_back_text: RestartVoidsNothing from 5;
-    a_restart_must_keep_recorded_text: RestartVoidsEverything from 0;
-    an_append_must_look_at_its_lease: AppendWithoutLease from 21;
-    the_tail_must_be_read_before_the_claim: TailAfterClaim from 10;
-    the_head_must_count_the_lanes_at_work: HeadUncounted from 3;
+    a_restart_must_keep_recorded_text: RestartVoidsEverything from 5;
+    an_append_must_look_at_its_lease: AppendWithoutLease from 106;
+    the_tail_must_be_read_before_the_claim: TailAfterClaim from 2;
+    the_head_must_count_the_lanes_at_work: HeadUncounted from 0;
     an_answer_must_be_counted: PendingStays from 7;
 }

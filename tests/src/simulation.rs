@@ -63,7 +63,8 @@ const WEATHER_LASTS: Duration = Duration::from_secs(120);
 pub struct Report {
     /// What must hold and did not.
     pub violations: Vec<String>,
-    /// What the run itself broke on: a panic, a question to the model that was not foreseen.
+    /// What the run itself broke on: a panic, a request that the table refused as malformed, a question to the model that was
+    /// not foreseen.
     pub broken: Vec<String>,
     /// Everything that happened, in order.
     pub trace: Vec<String>,

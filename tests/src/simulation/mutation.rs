@@ -66,7 +66,7 @@ impl Mutation {
         (Self::ClaimUnconditional, Weather::ZOMBIES.aimed_at("Update lane#main")),
         (Self::ClaimIgnoresClosed, Weather::CANCELLED.aimed_at("Update lane#main")),
         (Self::ClaimWithoutEpoch, Weather::ECHOES),
-        (Self::CheckpointUnfenced, Weather::ZOMBIES.aimed_at("#answer")),
+        (Self::CheckpointUnfenced, Weather::SLEEPWALKERS.aimed_at("#answer")),
         (Self::CommitUnfenced, Weather::ZOMBIES.aimed_at("Update lane#main")),
         (Self::StartedUnfenced, Weather::CANCELLED.aimed_at("#call#")),
         (Self::CallsUnconditional, Weather::ZOMBIES.aimed_at("#call#")),

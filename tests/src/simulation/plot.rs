@@ -57,10 +57,9 @@ impl Said {
             self.pieces.iter().map(|piece| chunk(json!({"role": "assistant", "content": piece}), None)).collect();
         for (index, name) in self.calls.iter().enumerate() {
             let arguments = match *name {
-                // Something else each time: what is repeated is not run.
-                CALLERS => format!(r#"{{"n": {turn}{index}}}"#),
                 ROUTES => r#"{"route_id": "route-2", "reasoning": "so"}"#.to_owned(),
-                _ => "{}".to_owned(),
+                // Something else each time: what is repeated is not run.
+                _ => format!(r#"{{"n": {turn}{index}}}"#),
             };
             let function = json!({"name": name, "arguments": arguments});
             let call = json!({"index": index, "id": call_id(turn, index), "type": "function", "function": function});
@@ -131,7 +130,9 @@ pub(super) struct Effect {
 }
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
-struct Nothing {}
+struct Nth {
+    n: u32,
+}
 
 macro_rules! effect {
     ($name:ident, $tool:literal, $replay:expr) => {
@@ -139,7 +140,7 @@ macro_rules! effect {
 
         #[async_trait]
         impl TypedTool for $name {
-            type Arguments = Nothing;
+            type Arguments = Nth;
             const NAME: &'static str = $tool;
             const DESCRIPTION: &'static str = "A tool with an effect that can be counted.";
 
@@ -151,12 +152,12 @@ macro_rules! effect {
                 Duration::from_secs(60)
             }
 
-            async fn call(&self, _: Nothing, context: &ToolContext) -> Result<ToolReply, ToolError> {
+            async fn call(&self, Nth { n }: Nth, context: &ToolContext) -> Result<ToolReply, ToolError> {
                 let (before, after) = self.0.tool_takes();
                 tokio::time::sleep(before).await;
                 self.0.effect($tool, context);
                 tokio::time::sleep(after).await;
-                Ok(ToolReply::text(concat!($tool, " is done")))
+                Ok(ToolReply::text(format!("{} {n} is done", $tool)))
             }
         }
     };

@@ -37,7 +37,7 @@ impl Sim {
         };
         // A viewer that dies comes back with its cursor: it has lost an answer, no more.
         let trouble = match trouble {
-            Some(Trouble::DieBefore | Trouble::DieAfter | Trouble::Pause)
+            Some(Trouble::DieBefore | Trouble::DieAfter | Trouble::PauseBefore | Trouble::Pause)
                 if call.process.starts_with("viewer") =>
             {
                 Some(Trouble::LoseAnswer)
@@ -145,6 +145,9 @@ impl Sim {
         let repeated =
             call.body["ClientRequestToken"].as_str().is_some_and(|token| self.state().tokens.contains(token));
         let mut answer = self.table().ask(&mutation::at_arrival(self, call));
+        if answer.is_of_malformed() {
+            self.breaks(format!("{}: {} {}: {}", call.process, call.operation(), call.summary(), answer.body));
+        }
         if call.is_write() && answer.status == 200 && !repeated {
             if let Some(token) = call.body["ClientRequestToken"].as_str() {
                 self.state().tokens.insert(token.to_owned());

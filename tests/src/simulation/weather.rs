@@ -27,6 +27,8 @@ pub enum Trouble {
     DieBefore,
     /// Its process dies when it has been delivered.
     DieAfter,
+    /// Its process stops before it leaves, often for longer than a lease: it leaves when its process goes on.
+    PauseBefore,
     /// Its process stops when it has left, often for longer than a lease, and goes on as if nothing had happened.
     Pause,
     /// The service answers that it could not do it.
@@ -37,7 +39,7 @@ pub enum Trouble {
 
 use Trouble::{
     Conflict, CopyLate, DieAfter, DieBefore, Hold, HoldAnswer, LoseAnswer, LoseAnswers, LoseRequest, LoseRequests,
-    Pause, Refuse, Twice,
+    Pause, PauseBefore, Refuse, Twice,
 };
 
 /// The climate of a run.
@@ -152,6 +154,16 @@ impl Weather {
         hasty: 700,
         ..Self::CALM
     };
+    /// Workers fall asleep on the point of writing, and write when they wake up.
+    pub const SLEEPWALKERS: Self = Self {
+        name: "sleepwalkers",
+        troubles: 60,
+        kinds: &[(PauseBefore, 3), (Hold, 1), (DieAfter, 1)],
+        budget: 12,
+        messages: (0, 500, 100),
+        hasty: 300,
+        ..Self::CALM
+    };
     /// Workers die.
     pub const DEATHS: Self =
         Self { name: "deaths", troubles: 60, kinds: &[(DieBefore, 1), (DieAfter, 1)], budget: 4, ..Self::CALM };
@@ -250,10 +262,11 @@ impl Weather {
     /// Many look on through the stream function, on a bad line and with copies of the table that lag.
     pub const AUDIENCE: Self = Self { name: "audience", stale: 600, streams: true, ..Self::BAD_LINE };
     /// All that an unbroken system has to stand.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SHOWERS,
         Self::STORM,
         Self::ZOMBIES,
+        Self::SLEEPWALKERS,
         Self::DEATHS,
         Self::POST_OFFICE,
         Self::BAD_LINE,
@@ -292,6 +305,10 @@ impl Fate {
             Some(Hold) => there = random.millis(20..15_000),
             Some(HoldAnswer) => back = random.millis(20..15_000),
             Some(Pause) => span = random.millis(1_000..25_000),
+            Some(PauseBefore) => {
+                span = random.millis(1_000..25_000);
+                there += span;
+            }
             Some(CopyLate) => span = random.millis(5..60_000),
             _ => {}
         }

@@ -137,6 +137,14 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
+    /// Whether it refuses a request for what is in it, and not for what is in the table.
+    pub(super) fn is_of_malformed(&self) -> bool {
+        let value = self.value();
+        let mut reasons = value["CancellationReasons"].as_array().into_iter().flatten();
+        value["__type"].as_str().is_some_and(|kind| kind.ends_with("ValidationException"))
+            || reasons.any(|reason| reason["Code"] == "ValidationError")
+    }
+
     /// The items that it tells of, those that refused a write among them.
     pub(super) fn items(&self) -> Vec<Value> {
         let value = self.value();
@@ -201,6 +209,9 @@ async fn travel(sim: Sim, process: Process, call: Call) -> Result<Answer, Broken
     if fate.trouble == Some(Trouble::DieBefore) {
         process.kill();
         return std::future::pending().await;
+    }
+    if fate.trouble == Some(Trouble::PauseBefore) {
+        sim.fall_asleep(&call.process, fate.span);
     }
     let (came_back, answer) = oneshot::channel();
     // What has left is on the network, whatever becomes of its sender.
