@@ -15,23 +15,20 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::body::SdkBody;
 use domain::{
-    continuation::Continuation,
     id::{JobId, LaneName},
     job::{Asker, JobSpec, ModelSettings, Status, ToolRef},
     message::Message,
 };
-use engine::Clock as _;
 use futures_util::FutureExt as _;
 use local::{
     demo_model::{self, Call, Script, Turn},
     emulator::fault::Gate,
 };
-use queue::Line;
 use serde_json::{Value, json};
-use store::{CreateOutcome, NewJob, Record};
+use store::{NewJob, Record};
 use tests::{
     tools,
-    world::{Asked, Meddler, Worker, World},
+    world::{self, Asked, Meddler, Worker, World},
 };
 
 /// A job whose first turn is in line.
@@ -49,13 +46,7 @@ async fn started(world: &World, worker: &Worker, input: &str, script: Script) ->
         run: None,
         max_at_work: 1,
     };
-    let upkeep = &worker.engine.upkeep;
-    let CreateOutcome::Created(head) = upkeep.store.create(new, world.clock.now()).await.unwrap() else {
-        panic!("not created");
-    };
-    let first = Continuation { job: head.id.clone(), lane: LaneName::main(), turn: 1 };
-    upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
-    head.id
+    world::start(&worker.engine.upkeep, new).await
 }
 
 async fn to_the_end(world: &World, worker: &Worker, job: &JobId) -> Record {

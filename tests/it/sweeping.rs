@@ -16,17 +16,17 @@ use local::{
     demo_model::{Script, Turn},
     emulator::fault::{Fault, Gate},
 };
-use queue::Line;
 use serde_json::Value;
 use store::{CreateOutcome, EndOutcome, NewJob, Record, Switches};
-use tests::world::{Meddler, Worker, World, nothing, without_condition, writes};
+use tests::world::{self, Meddler, Worker, World, nothing, without_condition, writes};
 use tools::ToolRegistry;
 
-/// A job that is accepted; its first turn is in line unless it `is_lost`.
-async fn started(world: &World, worker: &Worker, is_lost: bool) -> JobId {
-    world.model.script("Sweep", Script::new().turn(Turn::text("Swept.")));
-    let new = NewJob {
-        asker: Asker::new("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3".parse().unwrap(), "ann".parse().unwrap(), 3600),
+const JOB: &str = "job_01JDA7Q3W5T8Z2K4M6N8P0R1S3";
+
+/// A job of this name, for a user of its own.
+fn new(id: &str) -> NewJob {
+    NewJob {
+        asker: Asker::new(id.parse().unwrap(), id.parse().unwrap(), 3600),
         spec: JobSpec {
             messages: vec![Message::user("Sweep")],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
@@ -35,17 +35,20 @@ async fn started(world: &World, worker: &Worker, is_lost: bool) -> JobId {
         key: None,
         run: None,
         max_at_work: 1,
-    };
-    let upkeep = &worker.engine.upkeep;
-    let CreateOutcome::Created(head) = upkeep.store.create(new, world.clock.now()).await.unwrap() else {
-        panic!("not created");
-    };
-    if !is_lost {
-        let first =
-            domain::continuation::Continuation { job: head.id.clone(), lane: domain::id::LaneName::main(), turn: 1 };
-        upkeep.queue.send(&first, Line::Starts, Duration::ZERO).await.unwrap();
     }
+}
+
+/// A job that is accepted; its first turn is not in line.
+async fn accepted(world: &World, id: &str) -> JobId {
+    let created = world.eyes().create(new(id), world.clock.now()).await.unwrap();
+    let CreateOutcome::Created(head) = created else { panic!("not created: {created:?}") };
     head.id
+}
+
+/// A job that is accepted; its first turn is in line unless it `is_lost`.
+async fn started(world: &World, worker: &Worker, is_lost: bool) -> JobId {
+    world.model.script("Sweep", Script::new().turn(Turn::text("Swept.")));
+    if is_lost { accepted(world, JOB).await } else { world::start(&worker.engine.upkeep, new(JOB)).await }
 }
 
 async fn record(world: &World, job: &JobId) -> Record {
@@ -224,27 +227,12 @@ async fn a_job_that_waits_in_line_or_is_over_does_not_stand_still() {
 fn neighbours() -> impl Iterator<Item = String> {
     let sum = |id: &str| id.bytes().rev().take(8).map(u32::from).sum::<u32>() % 8;
     let ids = (0..).map(|n| format!("job_01JDA7Q3W5T8Z2K4M6N8P{n:05}"));
-    ids.filter(move |id| sum(id) == sum("job_01JDA7Q3W5T8Z2K4M6N8P0R1S3")).take(60)
+    ids.filter(move |id| sum(id) == sum(JOB)).take(60)
 }
 
-/// A job that is accepted under this name, for a user of its own; its first turn is not in line.
-async fn accepted(world: &World, id: String) -> JobId {
-    let new = NewJob {
-        asker: Asker::new(id.parse().unwrap(), id.parse().unwrap(), 3600),
-        spec: JobSpec { messages: vec![Message::user("Sweep")], ..JobSpec::default() },
-        key: None,
-        run: None,
-        max_at_work: 1,
-    };
-    let CreateOutcome::Created(head) = world.eyes().create(new, world.clock.now()).await.unwrap() else {
-        panic!("not created")
-    };
-    head.id
-}
-
-/// The same, and cancelled.
-async fn cancelled(world: &World, id: String) -> JobId {
-    let (job, by) = (accepted(world, id.clone()).await, id.replace("job_", "by-").parse().unwrap());
+/// A job that was accepted and cancelled.
+async fn cancelled(world: &World, id: &str) -> JobId {
+    let (job, by) = (accepted(world, id).await, id.replace("job_", "by-").parse().unwrap());
     let ended = world.eyes().end(&job, Ending::Cancelled, None, &by, world.clock.now()).await.unwrap();
     assert!(matches!(ended, EndOutcome::Ended(_)));
     world.advance(Duration::from_millis(1));
@@ -269,7 +257,7 @@ async fn a_bus_that_is_down_holds_up_nothing_but_what_it_is_to_be_told() {
     let sweeper = world.worker("1", &ToolRegistry::new());
     let mut ended = vec![];
     for id in neighbours() {
-        ended.push(cancelled(&world, id).await);
+        ended.push(cancelled(&world, &id).await);
     }
     // Its first turn was lost, and it comes after them.
     let job = started(&world, &sweeper, true).await;
@@ -297,7 +285,7 @@ async fn jobs_expire_while_turns_are_paused_however_many_turns_are_owed() {
     // Their turns are overdue long before they are.
     let mut jobs = vec![];
     for id in neighbours() {
-        jobs.push(accepted(&world, id).await);
+        jobs.push(accepted(&world, &id).await);
     }
     world.eyes().switch(Switches { turns_paused: true, jobs_paused: false }).await.unwrap();
     world.advance(Duration::from_secs(3600));
@@ -311,7 +299,7 @@ async fn jobs_expire_while_turns_are_paused_however_many_turns_are_owed() {
 async fn a_job_that_is_deleted_before_the_bus_knows_of_its_end_is_told_of_all_the_same() {
     let world = World::new().await;
     let sweeper = world.worker("1", &ToolRegistry::new());
-    let job = cancelled(&world, "job_01JDA7Q3W5T8Z2K4M6N8P00001".to_owned()).await;
+    let job = cancelled(&world, "job_01JDA7Q3W5T8Z2K4M6N8P00001").await;
     let head = record(&world, &job).await.head;
     // Long ago: without what is owed, everything would go at once.
     world.advance(Duration::from_secs(60));
