@@ -18,6 +18,7 @@ use domain::{
     id::{JobId, LaneName},
     job::{Asker, JobSpec, ModelSettings, Status, ToolRef},
     message::Message,
+    tool_call::ToolCallStatus,
 };
 use futures_util::FutureExt as _;
 use local::{
@@ -27,9 +28,10 @@ use local::{
 use serde_json::{Value, json};
 use store::{NewJob, Record};
 use tests::{
-    tools,
+    tools::registry,
     world::{self, Asked, Meddler, Worker, World},
 };
+use tools::{ToolContext, ToolError, ToolRegistry, ToolReply, TypedTool};
 
 /// A job whose first turn is in line.
 async fn started(world: &World, worker: &Worker, input: &str, script: Script) -> JobId {
@@ -39,7 +41,7 @@ async fn started(world: &World, worker: &Worker, input: &str, script: Script) ->
         spec: JobSpec {
             messages: vec![Message::user(input)],
             settings: ModelSettings { model: "scripted".to_owned(), ..Default::default() },
-            tools: vec![ToolRef::Registered { name: "add".to_owned() }],
+            tools: ["add", "push"].map(|name| ToolRef::Registered { name: name.to_owned() }).into(),
             ..JobSpec::default()
         },
         key: None,
@@ -80,7 +82,7 @@ async fn an_answer_whose_commit_fails_is_not_asked_for_again() {
         }
         asked.ask().boxed()
     });
-    let worker = world.meddled("1", &tools::registry(), meddler);
+    let worker = world.meddled("1", &registry(), meddler);
     let job = started(&world, &worker, "Only once", Script::new().turn(Turn::text("Once."))).await;
     assert!(world.deliver(&worker).await);
     let record = to_the_end(&world, &worker, &job).await;
@@ -88,6 +90,61 @@ async fn an_answer_whose_commit_fails_is_not_asked_for_again() {
     assert_eq!(record.head.status(), Status::Completed);
     assert_eq!(domain::replay::Replay::of(&record.events).text(&LaneName::main()), "Once.");
     assert_eq!(world.model.requests().len(), 1, "the answer was paid for once");
+}
+
+/// Does something once the gate is open, which nobody may repeat.
+struct Push {
+    gate: Gate,
+    pushed: Arc<AtomicU32>,
+}
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Nothing {}
+
+#[async_trait::async_trait]
+impl TypedTool for Push {
+    type Arguments = Nothing;
+    const NAME: &'static str = "push";
+    const DESCRIPTION: &'static str = "A tool with an effect that can be counted.";
+
+    async fn call(&self, _: Nothing, _: &ToolContext) -> Result<ToolReply, ToolError> {
+        self.gate.pass().await;
+        self.pushed.fetch_add(1, Ordering::Relaxed);
+        Ok(ToolReply::text("pushed"))
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_start_cannot_be_recorded_cuts_off_no_other() {
+    let world = World::new().await;
+    let (gate, pushed) = (Gate::new(), Arc::new(AtomicU32::new(0)));
+    let mut tools = ToolRegistry::new();
+    tools.register(Push { gate: gate.clone(), pushed: pushed.clone() }).unwrap();
+    let failed = AtomicU32::new(0);
+    let meddler: Meddler = Arc::new(move |asked| {
+        let is_second = asked.body["ClientRequestToken"].as_str().is_some_and(|token| token.ends_with("-s1"));
+        if is_second && failed.fetch_add(1, Ordering::Relaxed) == 0 {
+            // The first one is at work by now, and ends after this.
+            let gate = gate.clone();
+            return async move {
+                gate.wait_for_waiting(1).await;
+                gate.open();
+                not_carried_out(&asked)
+            }
+            .boxed();
+        }
+        asked.ask().boxed()
+    });
+    let worker = world.meddled("1", &tools, meddler);
+    let calls = Turn::calls([Call::new("push", "{}"), Call::new("push", "{}")]);
+    let job = started(&world, &worker, "Twice", Script::new().turn(calls).turn(Turn::text("Done."))).await;
+    assert!(world.deliver(&worker).await);
+    let record = to_the_end(&world, &worker, &job).await;
+    assert_eq!((record.head.status(), pushed.load(Ordering::Relaxed)), (Status::Completed, 2));
+    let replay = domain::replay::Replay::of(&record.events);
+    let statuses: Vec<_> = replay.lanes.values().flat_map(|lane| &lane.tool_calls).map(|call| call.status).collect();
+    assert_eq!(statuses, [ToolCallStatus::Completed, ToolCallStatus::Completed], "neither is of unknown outcome");
+    assert_eq!(world.model.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -105,7 +162,7 @@ async fn a_replica_that_does_not_know_a_young_job_ends_no_turn() {
         }
         asked.ask().boxed()
     });
-    let worker = world.meddled("1", &tools::registry(), meddler);
+    let worker = world.meddled("1", &registry(), meddler);
     let slow = Turn::pieces(["Here ", "I am."]).fault(demo_model::Fault::StallAfter(1, gate));
     let job = started(&world, &worker, "Are you there?", Script::new().turn(slow)).await;
     assert!(world.deliver(&worker).await);
@@ -134,7 +191,7 @@ async fn a_commit_whose_answer_a_renewal_overtakes_is_followed_at_once() {
         }
         .boxed()
     });
-    let worker = world.meddled("1", &tools::registry(), meddler);
+    let worker = world.meddled("1", &registry(), meddler);
     let calls = Turn::calls([Call::new("add", r#"{"a": 1, "b": 1}"#)]);
     let job = started(&world, &worker, "Overtaken", Script::new().turn(calls).turn(Turn::text("2"))).await;
     assert!(world.deliver(&worker).await);

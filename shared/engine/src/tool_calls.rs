@@ -19,7 +19,7 @@ use domain::{
     turn::repetitions,
     workflow::Tools,
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::Value;
 use signals::count;
 use store::{FinishOutcome, Held, Record, StartOutcome};
@@ -148,18 +148,24 @@ impl Turn<'_> {
             let (cancel, recording) = (&cancel, &recording);
             let call =
                 Call { turn: self, held, emitter, calling, cancel, recording, index, request, fingerprint, repeated };
-            call.run(known.and_then(|known| known.get(&index)))
+            async move { (index, call.run(known.and_then(|known| known.get(&index))).await) }
         });
-        let (mut ended, mut open) = (BTreeMap::new(), Vec::new());
-        // All of them to their ends, whatever becomes of one: what a call has done is not to be forgotten.
-        for outcome in join_all(calls).await {
-            match outcome? {
-                CallEnd::Ended(call) => drop(ended.insert(call.index, *call)),
-                CallEnd::Waits(request, new) => open.push((*request, new)),
-                CallEnd::LeaseLost => return Ok(Calls::LeaseLost),
+        let mut running: FuturesUnordered<_> = calls.collect();
+        let (mut ended, mut open, mut failed) = (BTreeMap::new(), BTreeMap::new(), None);
+        // One that fails cuts no other off, since what that one has done is not to be forgotten; a lost lease does.
+        while let Some((index, end)) = running.next().await {
+            match end {
+                Ok(CallEnd::Ended(call)) => drop(ended.insert(index, *call)),
+                Ok(CallEnd::Waits(request, new)) => drop(open.insert(index, (*request, new))),
+                Ok(CallEnd::LeaseLost) => return Ok(Calls::LeaseLost),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(if open.is_empty() { Calls::Ended(ended) } else { Calls::Wait(open) })
+        match failed {
+            Some(error) => Err(error),
+            None if open.is_empty() => Ok(Calls::Ended(ended)),
+            None => Ok(Calls::Wait(open.into_values().collect())),
+        }
     }
 }
 
