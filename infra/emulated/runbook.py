@@ -24,12 +24,18 @@ NOT_RUN = (
 
 def each_command_of_the_runbook_does_what_it_says(world):
     commands = Commands(world)
+    _too_many_viewers(commands)
     _dead_letters(world, commands)
     stuck = _a_stuck_job(world, commands)
     _pausing(world, commands)
     _a_users_data(world, commands, stuck)
     assert not commands.left, f"not run: {commands.left}"
     return f"{commands.run} commands"
+
+
+def _too_many_viewers(commands):
+    told = json.loads(commands("put-function-concurrency"))
+    assert told["ReservedConcurrentExecutions"] == 50, told
 
 
 def _dead_letters(world, commands):
