@@ -80,7 +80,7 @@ export function gate() {
 
 /**
  * A model whose answers are scripts by the user's text: functions that are given `say` (text), `think` (reasoning),
- * `call` (a tool) and the turn, from 1.
+ * `call` (a tool; its arguments come once `written`) and the turn, from 1.
  */
 export async function startModel() {
   const scripts = new Map();
@@ -118,9 +118,14 @@ export async function startModel() {
       {
         say: (content) => send({ content }),
         think: (reasoning) => send({ reasoning }),
-        call: (name, args) => {
+        call: async (name, args, written) => {
           const index = calls++;
-          send({ tool_calls: [{ index, id: `call_${turn}_${index}`, type: "function", function: { name, arguments: JSON.stringify(args) } }] });
+          const begun = written === undefined ? JSON.stringify(args) : "";
+          send({ tool_calls: [{ index, id: `call_${turn}_${index}`, type: "function", function: { name, arguments: begun } }] });
+          if (written !== undefined) {
+            await written;
+            send({ tool_calls: [{ index, function: { arguments: JSON.stringify(args) } }] });
+          }
         },
       },
       turn,

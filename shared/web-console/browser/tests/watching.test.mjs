@@ -220,6 +220,21 @@ test("a stream's address that has expired is replaced, and the cursor goes on", 
   assert.deepEqual([refused, asked], [1, 1]);
 });
 
+test("a tool call is seen while the model writes its arguments", async () => {
+  const { page } = await tab();
+  const written = gate();
+  model.on("a long letter", async ({ say, call }, turn) =>
+    turn === 1 ? call("calculate", { expression: "6 * 7" }, written.opened) : say("It is 42."),
+  );
+  await ask(page, system.url, "a long letter");
+  const shown = page.locator("details.call", { hasText: "calculate" });
+  await shown.getByText("Being written").waitFor();
+  written.open();
+  await shown.getByText("6 * 7").first().waitFor();
+  await page.getByText("It is 42.").waitFor();
+  assert.equal(await page.getByText("Being written").count(), 0);
+});
+
 test("a running job is cancelled, and what it had written stays", async () => {
   const { page } = await tab();
   const never = gate();

@@ -95,6 +95,7 @@ function Waiting({ turn }: { turn: Turn }): JSX.Element {
 
 export function Call({ job, call, live }: { job: string; call: ToolCall; live: boolean }): JSX.Element {
   const running = live && call.status === "running";
+  const beingWritten = live && call.status === "pending" && call.arguments === "";
   const now = useNow(1000, running);
   const ms = call.duration_ms ?? between(call.started_at, running ? new Date(now).toISOString() : call.finished_at);
   return (
@@ -105,7 +106,7 @@ export function Call({ job, call, live }: { job: string; call: ToolCall; live: b
           <span class="call-name">{call.name}</span>
           <span class="peek">{oneLine(call.arguments)}</span>
           <span class="call-state">
-            {call.status !== "completed" && <span class="call-word">{statusWord(call.status)}</span>}
+            {call.status !== "completed" && <span class="call-word">{beingWritten ? "Being written" : statusWord(call.status)}</span>}
             {ms !== undefined && call.status !== "pending" && <span class="ms">{duration(ms)}</span>}
           </span>
           <Icon name="chevron" />
