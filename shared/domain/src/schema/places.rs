@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::{LEVELS, PATTERNS, TooCostly, pattern};
@@ -313,30 +314,8 @@ fn n_values(value: &Value) -> u64 {
     1 + inside
 }
 
-/// What a JSON pointer in a reference's fragment leads to.
+/// What a JSON pointer, without its first slash and as a reference's fragment writes it, leads to.
 fn pointed_at<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
-    let pointer = percent_decoded(pointer)?;
-    pointer.split('/').try_fold(root, |at, step| match at {
-        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-        _ => at.get(step.replace("~1", "/").replace("~0", "~")),
-    })
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [next, after @ ..] = rest {
-        let code = after.get(..2).filter(|_| *next == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                decoded.push(*next);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(decoded).ok()
+    let pointer = percent_decode_str(pointer).decode_utf8().ok()?;
+    root.pointer(&format!("/{pointer}"))
 }

@@ -60,13 +60,17 @@ const TEXT: [&str; 8] = ["script", "style", "title", "textarea", "iframe", "noem
 /// Elements in which those are something else, and nothing is flat.
 const FOREIGN: [&str; 2] = ["svg", "math"];
 
-/// Whether there are more than so many elements inside of each other.
+/// Looks at elements that are open, in one page: a page of a megabyte that nests by fifty takes a tenth of them. Who asks
+/// for more closes, over and over, what is far out.
+const LOOKS: usize = 20_000_000;
+
+/// Whether there are more than so many elements inside of each other; or finding out takes too long.
 pub(super) fn is_deeper_than(most: usize, html: &str) -> bool {
-    let mut walk = Walk { open: Vec::new(), n_foreign: 0, n_select: 0, is_sure: true };
+    let mut walk = Walk { open: Vec::new(), n_foreign: 0, n_select: 0, is_sure: true, n_looks: 0 };
     let mut rest = html;
     while let Some(at) = rest.find('<') {
         rest = walk.after(&rest[at + 1..]);
-        if walk.open.len() > most {
+        if walk.open.len() > most || walk.n_looks > LOOKS {
             return true;
         }
     }
@@ -79,6 +83,7 @@ struct Walk<'a> {
     n_select: usize,
     /// Whether it is known what is a tag. If not, all that may open something counts, and nothing that may close it.
     is_sure: bool,
+    n_looks: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -128,6 +133,7 @@ impl<'a> Walk<'a> {
             if let Some((_, like, between)) = GIVE_WAY.iter().find(|(giving, ..)| giving.eq_ignore_ascii_case(name)) {
                 let is_passed = |open: &&&str| is_one_of(between, open) || !between.is_empty() && is_phrase(open);
                 let n_passed = self.open.iter().rev().take_while(is_passed).count();
+                self.n_looks += n_passed;
                 if let Some(at) = self.open.len().checked_sub(n_passed + 1)
                     && is_one_of(like, self.open[at])
                 {
@@ -139,6 +145,7 @@ impl<'a> Walk<'a> {
     }
 
     fn closes(&mut self, name: &str) {
+        self.n_looks += self.open.len();
         let Some(at) = self.open.iter().rposition(|open| open.eq_ignore_ascii_case(name)) else { return };
         let gives_way = |name: &str| GIVE_WAY.iter().any(|(giving, ..)| giving.eq_ignore_ascii_case(name));
         let is_block = is_one_of(&BLOCKS, name) || gives_way(name) && !name.eq_ignore_ascii_case("option");
@@ -250,4 +257,16 @@ fn text_until<'a>(name: &str, rest: &'a str) -> (&'a str, &'a str) {
     };
     let end = rest.match_indices("</").map(|(at, _)| at).find(is_end);
     end.map_or((rest, ""), |at| rest.split_at(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_closes_what_is_far_out_again_and_again_counts_as_deep() {
+        let far_out = |times: usize| format!("<div><video>{}{}", "<span>".repeat(900), "</div>".repeat(times));
+        assert!(!is_deeper_than(1_000, &far_out(10_000)));
+        assert!(is_deeper_than(1_000, &far_out(30_000)));
+    }
 }
